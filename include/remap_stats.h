@@ -137,7 +137,8 @@ enum remap_answer { REMAP_ANSWERS(REMAP_ENUM_ANSWER_) REMAP_ANSWER_COUNT };
 #define REMAP_STATS_TIERS    8u
 #define REMAP_STATS_FEATURES 16u
 #define REMAP_STATS_ERRNOS   136u /* index = errno; 135 = anything above */
-#define REMAP_STATS_BUCKETS  40u  /* bucket n: a move took 2^n to 2^(n+1)-1 ns; bucket 0: 0 or 1 ns */
+#define REMAP_STATS_BUCKETS  40u /* bucket n: a move took 2^n to 2^(n+1)-1 ns; bucket 0: 0 or 1 ns \
+                                  */
 
 /* One answer of the probe. */
 struct remap_stats_feature {
@@ -160,23 +161,25 @@ struct remap_stats_identity {
     char kernel[64];     /* uname -r, shortened */
     char library[32];    /* version of the library */
     struct remap_stats_feature features[REMAP_STATS_FEATURES]; /* by enum remap_feature */
+    uint32_t keep;     /* 1: REMAP_STATS=keep, cleaners leave the file alone for a day */
+    uint32_t reserved; /* 0 */
 };
 
 /* Counters: only ever added to. */
 struct remap_stats_counters {
-    uint64_t calls;                           /* mremap() seen: the sum of `outcomes` */
-    uint64_t outcomes[REMAP_STATS_OUTCOMES];  /* calls by enum remap_outcome */
-    uint64_t reasons[REMAP_STATS_REASONS];    /* calls by enum remap_reason (NONE included) */
-    uint64_t moves;                           /* calls after which memory is at a new address */
-    uint64_t relocated;                       /* of these, relocated: outcomes NATIVE and UFFD */
-    uint64_t merged_left;                     /* relocated ranges seen merged with what ends there */
-    uint64_t merged_right;                    /* ... with what begins there */
-    uint64_t saved;                           /* see below */
-    uint64_t tier_moves[REMAP_STATS_TIERS];   /* moves by enum remap_tier */
-    uint64_t tier_bytes[REMAP_STATS_TIERS];   /* address range moved, in bytes */
-    uint64_t tier_ns[REMAP_STATS_TIERS];      /* time spent in these calls */
-    uint64_t pages_moved;                     /* populated base pages moved by UFFDIO_MOVE */
-    uint64_t steps[REMAP_STATS_STEPS];        /* failures by enum remap_step */
+    uint64_t calls;                          /* mremap() seen: the sum of `outcomes` */
+    uint64_t outcomes[REMAP_STATS_OUTCOMES]; /* calls by enum remap_outcome */
+    uint64_t reasons[REMAP_STATS_REASONS];   /* calls by enum remap_reason (NONE included) */
+    uint64_t moves;                          /* calls after which memory is at a new address */
+    uint64_t relocated;                      /* of these, relocated: outcomes NATIVE and UFFD */
+    uint64_t merged_left;                    /* relocated ranges seen merged with what ends there */
+    uint64_t merged_right;                   /* ... with what begins there */
+    uint64_t saved;                          /* see below */
+    uint64_t tier_moves[REMAP_STATS_TIERS];  /* moves by enum remap_tier */
+    uint64_t tier_bytes[REMAP_STATS_TIERS];  /* address range moved, in bytes */
+    uint64_t tier_ns[REMAP_STATS_TIERS];     /* time spent in these calls */
+    uint64_t pages_moved;                    /* populated base pages moved by UFFDIO_MOVE */
+    uint64_t steps[REMAP_STATS_STEPS];       /* failures by enum remap_step */
     uint64_t step_errnos[REMAP_STATS_ERRNOS]; /* failures of engine steps, by errno */
     uint64_t call_errnos[REMAP_STATS_ERRNOS]; /* errno returned to the program */
     uint64_t rescued;                         /* moves whose pages had to be copied to undo them */

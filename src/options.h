@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Policy: the one table of options. Parsing, `remapstat env`, the section OPTIONS of libremap(7) and
- * a test that compares them all come from REMAP_OPTIONS.
+ * Policy: the one table of options. Parsing, `remapstat env`, the section OPTIONS of libremap(7)
+ * and a test that compares them all come from REMAP_OPTIONS.
  *
  * options_parse() uses no libc beyond what the compiler emits: it runs before main, and inside
  * programs whose malloc is not ready. Not thread-safe: called once, from the constructor or the
@@ -43,7 +43,8 @@ enum remap_engine_bit { ENGINE_NATIVE = 1, ENGINE_UFFD = 2 };
     X(LOG, "REMAP_LOG", WORD, "warn", "error|warn|info|debug", "how much is said")                 \
     X(LOG_FILE, "REMAP_LOG_FILE", PATH, "", "an absolute path",                                    \
       "where messages are appended; empty: standard error")                                        \
-    X(RUN_ID, "REMAP_RUN_ID", NUMBER, "0", "0 to 2^64-1", "set by remapstat run: marks its processes")
+    X(RUN_ID, "REMAP_RUN_ID", NUMBER, "0", "0 to 2^64-1",                                          \
+      "set by remapstat run: marks its processes")
 
 #define REMAP_OPTION_ID_(id, var, kind, def, allowed, help) OPTION_##id,
 enum remap_option { REMAP_OPTIONS(REMAP_OPTION_ID_) OPTION_COUNT };
@@ -74,18 +75,18 @@ extern const struct remap_option_info remap_option_table[OPTION_COUNT];
  */
 struct remap_options {
     enum remap_policy policy;
-    uint32_t engines;          /* bits of enum remap_engine_bit */
-    bool uffd_first;           /* the list named uffd before native */
+    uint32_t engines; /* bits of enum remap_engine_bit */
+    bool uffd_first;  /* the list named uffd before native */
     bool insist;
     uint64_t min_bytes;
     uint64_t max_bytes;
     enum remap_stats_mode stats;
     enum remap_log_level log;
     uint64_t run_id;
-    const char *exe;           /* patterns; "" = all */
-    const char *stats_dir;     /* "" = the default places */
-    const char *log_file;      /* "" = standard error */
-    const char *xdg_runtime_dir; /* "" if unset; not an option of ours */
+    const char *exe;               /* patterns; "" = all */
+    const char *stats_dir;         /* "" = the default places */
+    const char *log_file;          /* "" = standard error */
+    const char *xdg_runtime_dir;   /* "" if unset; not an option of ours */
     const char *raw[OPTION_COUNT]; /* text found in the environment, NULL if unset */
     uint32_t bad;                  /* bit n: raw[n] is not valid and the default is used */
 };

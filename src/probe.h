@@ -22,12 +22,12 @@ struct probe_answer {
 
 struct probe_result {
     struct probe_answer features[REMAP_FEATURE_COUNT];
-    uint32_t tier;         /* enum remap_tier: the best one that `options` allow */
-    const char *tier_why;  /* why not a better one; static storage */
-    bool user_mode_only;   /* userfaultfd has to be opened with UFFD_USER_MODE_ONLY */
-    bool no_huge;          /* moving huge pages is not safe on this kernel */
-    bool no_split;         /* splitting huge pages by UFFDIO_MOVE is not safe on this kernel */
-    char kernel[65];       /* uname -r */
+    uint32_t tier;        /* enum remap_tier: the best one that `options` allow */
+    const char *tier_why; /* why not a better one; static storage */
+    bool user_mode_only;  /* userfaultfd has to be opened with UFFD_USER_MODE_ONLY */
+    bool no_huge;         /* moving huge pages is not safe on this kernel */
+    bool no_split;        /* splitting huge pages by UFFDIO_MOVE is not safe on this kernel */
+    char kernel[65];      /* uname -r */
 };
 
 void probe_run(struct probe_result *out, const struct remap_options *options);

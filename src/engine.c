@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine.h"
+
+#include "kernel.h"
+#include "page_size.h"
+#include "pages.h"
+#include "place.h"
+#include "stats.h"
+#include "uffd.h"
+
+/* One move under way. Lengths: everything is new_length long from take (or place) on. */
+struct move {
+    struct process *proc;
+    const struct engine_request *req;
+    struct place place;
+    uintptr_t dst;      /* final destination */
+    bool reserved;      /* dst is a reservation of ours (the kernel chose it) */
+    bool registered;    /* dst was registered with the userfaultfd */
+    uintptr_t emptied;  /* address of the VMA that carries the attributes: own, or the source */
+    size_t emptied_len; /* its length: new_length once taken */
+    size_t parked_len;
+    size_t page_bytes; /* what of it can hold pages: min(old, new) */
+    int move_prot;     /* protection during the move */
+    bool locked;       /* the source was mlocked */
+    bool lock_full;    /* ... not only on fault */
+    struct engine_report report;
+};
+
+static void note(struct move *m, enum remap_step step, long error)
+{
+    stats_step(m->proc->stats, step, error);
+}
+
+static enum remap_reason reason_for(long error)
+{
+    return error == -ENOMEM || error == -EAGAIN ? REMAP_REASON_LIMIT : REMAP_REASON_STEP;
+}
+
+static long whole_move(uintptr_t from, size_t old_length, size_t new_length, uintptr_t to)
+{
+    return k_mremap(from, old_length, new_length, K_MREMAP_MAYMOVE | K_MREMAP_FIXED, to);
+}
+
+static void drop_reservation(struct move *m)
+{
+    if (m->reserved)
+        k_munmap(m->dst, m->req->new_length);
+    m->reserved = false;
+}
+
+static struct engine_report refused(enum remap_reason reason)
+{
+    return (struct engine_report){.verdict = ENGINE_REFUSED, .reason = reason};
+}
+
+/*
+ * Brings a range to an address with plain system calls only, for when nothing else works any more:
+ * the pages are copied. Loses what mmap() cannot give (advice, policy, name), never contents.
+ */
+static bool copy_to(uintptr_t from, size_t length, uintptr_t to, int prot, bool fixed)
+{
+    long ret = k_mmap(to, length, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | (fixed ? MAP_FIXED : MAP_FIXED_NOREPLACE), -1);
+    if (k_failed(ret))
+        return false;
+    if ((uintptr_t)ret != to) {
+        k_munmap((uintptr_t)ret, length); /* a kernel that does not know MAP_FIXED_NOREPLACE */
+        return false;
+    }
+    if (!(prot & PROT_READ) && k_failed(k_mprotect(from, length, PROT_READ | PROT_WRITE))) {
+        k_munmap(to, length);
+        return false;
+    }
+    __builtin_memcpy((void *)to, (const void *)from, length);
+    if (prot != (PROT_READ | PROT_WRITE))
+        k_mprotect(to, length, prot);
+    return true;
+}
+
+/* Tries once to put the range where plain mremap() would have: at the destination, else back. */
+static bool finish_once(struct move *m, uintptr_t from, size_t length, long *error)
+{
+    const struct engine_request *r = m->req;
+    bool source_mapped = (r->flags & K_MREMAP_DONTUNMAP) || m->emptied == r->src;
+    if (!r->must) {
+        long ret = whole_move(from, length, r->new_length, m->dst);
+        if (!k_failed(ret)) {
+            if (m->emptied == r->src)
+                k_munmap(r->src, m->emptied_len);
+            m->reserved = false;
+            m->report.verdict = ENGINE_PLAIN;
+            m->report.address = (uintptr_t)ret;
+            return true;
+        }
+        *error = ret;
+    }
+    size_t back = length < r->old_length ? length : r->old_length;
+    if (!source_mapped && k_reserve(r->src, back, MAP_FIXED_NOREPLACE) != (long)r->src)
+        return false; /* another thread's mmap() came to lie there */
+    if (k_failed(whole_move(from, length, back, r->src))) {
+        if (!source_mapped)
+            k_munmap(r->src, back);
+        return false;
+    }
+    k_munmap(m->dst, r->new_length); /* as a failing mremap(MREMAP_FIXED) leaves it */
+    m->reserved = false;
+    m->report.verdict = ENGINE_FAILED;
+    m->report.error = *error;
+    return true;
+}
+
+/*
+ * The pages have left the source and lie at `from` (own or park, `length` bytes). Gives the program
+ * what plain mremap() would have: the range at its destination or, under MUST or if the kernel does
+ * not let us, at the source again and an errno.
+ */
+static void finish_plainly(struct move *m, uintptr_t from, size_t length, enum remap_reason reason)
+{
+    const struct engine_request *r = m->req;
+    long error = -EFAULT;
+    m->report.reason = reason;
+    /* Out of VMAs for a moment, because other threads map too: the likely reason to come round. */
+    for (int attempt = 0; attempt < 100; attempt++) {
+        if (finish_once(m, from, length, &error))
+            return;
+        k_sched_yield();
+    }
+    m->report.rescued = true;
+    note(m, REMAP_STEP_UNDO, error);
+    m->report.verdict = ENGINE_PLAIN;
+    if (!(r->flags & K_MREMAP_FIXED) && length >= r->new_length) {
+        /* The program takes any address: it gets the one where its memory is. */
+        place_surrender(&m->place);
+        m->report.address = from;
+    } else if (!r->must && copy_to(from, length, m->dst, r->prot, true)) {
+        m->reserved = false;
+        m->report.address = m->dst;
+    } else if (copy_to(from, length < r->old_length ? length : r->old_length, r->src, r->prot,
+                       (r->flags & K_MREMAP_DONTUNMAP) || m->emptied == r->src)) {
+        m->report.verdict = ENGINE_FAILED;
+        m->report.error = error;
+    } else {
+        /* Neither address can be had: rather an address that was not asked for than lost pages. */
+        place_surrender(&m->place);
+        m->report.address = from;
+    }
+}
+
+/* Step 1: the source goes to our own place, grown or shrunk to its new length. */
+static bool take(struct move *m)
+{
+    const struct engine_request *r = m->req;
+    unsigned long flags = K_MREMAP_MAYMOVE | K_MREMAP_FIXED | (r->flags & K_MREMAP_DONTUNMAP);
+    long ret = k_mremap(r->src, r->old_length, r->new_length, flags, m->place.own);
+    if (k_failed(ret)) {
+        note(m, REMAP_STEP_TAKE, ret);
+        m->report = refused(reason_for(ret));
+        return false;
+    }
+    m->emptied = m->place.own;
+    m->emptied_len = r->new_length;
+    return true;
+}
+
+/* The emptied VMA stays behind, its pages go to park. On failure everything is settled. */
+static bool park(struct move *m)
+{
+    long ret = k_mremap(m->emptied, m->emptied_len, m->emptied_len,
+                        K_MREMAP_MAYMOVE | K_MREMAP_FIXED | K_MREMAP_DONTUNMAP, m->place.park);
+    if (!k_failed(ret)) {
+        m->parked_len = m->emptied_len;
+        return true;
+    }
+    note(m, REMAP_STEP_PARK, ret);
+    if (m->emptied == m->req->src)
+        m->report = refused(reason_for(ret));
+    else
+        finish_plainly(m, m->place.own, m->emptied_len, reason_for(ret));
+    return false;
+}
+
+/* The pages are all at park; give up. What lies at the destination by now is empty. */
+static void unpark(struct move *m, enum remap_reason reason)
+{
+    if (m->move_prot != m->req->prot)
+        k_mprotect(m->place.park, m->parked_len, m->req->prot);
+    finish_plainly(m, m->place.park, m->parked_len, reason);
+    /* The registered mapping is gone; who waited for a page of it tries again. */
+    if (m->registered)
+        uffd_wake(m->proc->uffd.fd, m->dst, m->req->new_length);
+}
+
+/* The emptied VMA goes to the destination: the kernel gives it its vm_pgoff there and merges it. */
+static bool place(struct move *m)
+{
+    unsigned long flags = K_MREMAP_MAYMOVE | K_MREMAP_FIXED;
+    if (m->emptied == m->place.own)
+        flags |= K_MREMAP_DONTUNMAP; /* own stays mapped: nobody else's mmap() may land there */
+    long ret = k_mremap(m->emptied, m->emptied_len, m->req->new_length, flags, m->dst);
+    if (k_failed(ret)) {
+        note(m, REMAP_STEP_PLACE, ret);
+        unpark(m, reason_for(ret));
+        return false;
+    }
+    m->reserved = false;
+    if (m->emptied == m->req->src)
+        m->emptied = 0; /* moved away: the source address is free */
+    return true;
+}
+
+/* mlock: MREMAP_DONTUNMAP clears it on the emptied VMA, UFFDIO_MOVE wants both sides alike. */
+static bool carry_lock(struct move *m)
+{
+    if (!m->locked)
+        return true;
+    long ret = k_mlock2(m->dst, m->req->new_length, MLOCK_ONFAULT);
+    if (!k_failed(ret))
+        return true;
+    note(m, REMAP_STEP_PROTECT, ret);
+    unpark(m, REMAP_REASON_LOCK);
+    return false;
+}
+
+/*
+ * The anon_vma. While the destination is registered its flags differ from its neighbours', so the
+ * kernel would not let it share their anon_vma then: a later mprotect() could never merge them. If
+ * it has merged with populated memory it shares one already; if nothing adjoins, it needs none.
+ * Else a write fault now lets the kernel choose as it always does.
+ */
+static bool give_anon_vma(struct move *m)
+{
+    struct vma here;
+    struct vma beside;
+    uintptr_t end = m->dst + m->req->new_length;
+    if (process_adjoins_last(m->proc, m->dst, end, m->req->prot))
+        return true;
+    if (process_vma_at(m->proc, m->dst, &here) != 0)
+        return true; /* cannot tell; relocation works all the same */
+    bool left = here.start < m->dst;
+    bool right = here.end > end;
+    if (left && process_have_pagemap(m->proc) &&
+        pages_any(m->proc->pagemap.fd, m->dst - page_size(), m->dst) == 1)
+        return true;
+    if (right && process_have_pagemap(m->proc) &&
+        pages_any(m->proc->pagemap.fd, end, end + page_size()) == 1)
+        return true;
+    if (!left && !right &&
+        (process_vma_at(m->proc, m->dst - 1, &beside) != 0 || beside.kind != VMA_ANON) &&
+        (process_vma_at(m->proc, end, &beside) != 0 || beside.kind != VMA_ANON))
+        return true;
+    bool read_only = !(m->req->prot & PROT_WRITE);
+    if (read_only && k_failed(k_mprotect(m->dst, m->req->new_length, m->move_prot)))
+        return true;
+    long ret = k_madvise(m->dst, page_size(), K_MADV_POPULATE_WRITE);
+    if (!k_failed(ret))
+        ret = k_madvise(m->dst, page_size(), MADV_DONTNEED);
+    if (k_failed(ret))
+        note(m, REMAP_STEP_ANON_VMA, ret);
+    if (!read_only)
+        return true;
+    ret = k_mprotect(m->dst, m->req->new_length, m->req->prot);
+    if (!k_failed(ret))
+        return true;
+    note(m, REMAP_STEP_PROTECT, ret);
+    unpark(m, reason_for(ret));
+    return false;
+}
+
+/* Registers the destination and makes both sides writable. On failure everything is settled. */
+static bool arm(struct move *m)
+{
+    const struct engine_request *r = m->req;
+    if (m->move_prot != r->prot) {
+        long ret = k_mprotect(m->place.park, m->parked_len, m->move_prot);
+        if (k_failed(ret)) {
+            note(m, REMAP_STEP_PROTECT, ret);
+            unpark(m, REMAP_REASON_PROTECTION);
+            return false;
+        }
+    }
+    long ret = uffd_register(m->proc->uffd.fd, m->dst, r->new_length);
+    if (k_failed(ret)) {
+        note(m, REMAP_STEP_REGISTER, ret);
+        unpark(m, ret == -EBUSY ? REMAP_REASON_ARMED : reason_for(ret));
+        return false;
+    }
+    m->registered = true;
+    /* Once registered the destination is a VMA of its own: its protection changes without a split,
+     * and so it can be changed back without one. */
+    if (m->move_prot != r->prot) {
+        ret = k_mprotect(m->dst, r->new_length, m->move_prot);
+        if (k_failed(ret)) {
+            note(m, REMAP_STEP_PROTECT, ret);
+            unpark(m, REMAP_REASON_PROTECTION); /* replaces what is registered */
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Ends the registration; if the kernel refuses, closing the userfaultfd cannot fail. */
+static void disarm(struct move *m, uintptr_t addr, size_t length)
+{
+    long ret = uffd_unregister(m->proc->uffd.fd, addr, length);
+    if (k_failed(ret)) {
+        note(m, REMAP_STEP_SETTLE, ret);
+        process_drop_uffd(m->proc);
+    }
+}
+
+/* The destination holds all pages: protection, lock, registration as they should be. */
+static void settle(struct move *m)
+{
+    const struct engine_request *r = m->req;
+    if (m->move_prot != r->prot) {
+        long ret = k_mprotect(m->dst, r->new_length, r->prot);
+        if (k_failed(ret))
+            note(m, REMAP_STEP_PROTECT, ret);
+    }
+    disarm(m, m->dst, r->new_length);
+    process_set_last(m->proc, m->dst, m->dst + r->new_length, r->prot);
+    if (m->locked && m->lock_full)
+        k_mlock2(m->dst, r->new_length, 0);
+    m->report.verdict = ENGINE_RELOCATED;
+    m->report.reason = REMAP_REASON_NONE;
+    m->report.address = m->dst;
+}
+
+/*
+ * Some pages cannot be moved: those that were are brought back to park, and the whole range is
+ * moved plainly. A page that came but does not go back is left at the destination and its
+ * companions follow as copies, inside the kernel (UFFDIO_COPY).
+ */
+static void undo(struct move *m, enum remap_reason reason)
+{
+    struct process *proc = m->proc;
+    uint64_t brought_back = 0;
+    long ret = uffd_register(proc->uffd.fd, m->place.park, m->parked_len);
+    if (!k_failed(ret)) {
+        enum uffd_result back =
+            uffd_move_all(proc, m->place.park, m->dst, m->page_bytes, &brought_back);
+        if (back == UFFD_MOVED_ALL) {
+            disarm(m, m->place.park, m->parked_len);
+            unpark(m, reason);
+            return;
+        }
+        disarm(m, m->place.park, m->parked_len);
+    } else {
+        note(m, REMAP_STEP_UNDO, ret);
+    }
+    m->report.rescued = true;
+    if (uffd_copy_rest(proc, m->dst, m->place.park, m->page_bytes)) {
+        settle(m);
+        m->report.rescued = true;
+        return;
+    }
+    /* No way through the userfaultfd: the kernel's own page copy, then as if all had been moved. */
+    disarm(m, m->dst, m->req->new_length);
+    pages_copy_rest(proc->pagemap.fd, m->dst, m->place.park, m->page_bytes);
+    settle(m);
+    m->report.rescued = true;
+}
+
+static void move_pages(struct move *m)
+{
+    struct process *proc = m->proc;
+    enum uffd_result result =
+        uffd_move_all(proc, m->dst, m->place.park, m->page_bytes, &m->report.pages);
+    if (result == UFFD_MOVED_ALL) {
+        settle(m);
+        return;
+    }
+    undo(m, REMAP_REASON_SHARED_PAGES);
+}
+
+/* Looks for a lock on the source: msync(MS_INVALIDATE) answers EBUSY for mlocked memory. */
+static void find_lock(struct move *m)
+{
+    const struct engine_request *r = m->req;
+    m->locked = k_msync(r->src, page_size(), MS_INVALIDATE | MS_ASYNC) == -EBUSY;
+    m->lock_full = m->locked && vma_is_fully_locked(r->src);
+}
+
+static long choose_destination(struct move *m)
+{
+    const struct engine_request *r = m->req;
+    m->dst = r->dst;
+    if (r->flags & K_MREMAP_FIXED) {
+        place_trampled(r->dst, r->new_length);
+        return 0;
+    }
+    /* While the source is still mapped the kernel chooses as it would for mremap() itself. */
+    long ret = k_reserve((r->flags & K_MREMAP_DONTUNMAP) ? r->dst : 0, r->new_length, 0);
+    if (k_failed(ret))
+        return ret;
+    m->dst = (uintptr_t)ret;
+    m->reserved = true;
+    return 0;
+}
+
+/* Huge pages move whole between congruent addresses; elsewhere each would be split. */
+static enum remap_reason check_huge(const struct move *m)
+{
+    const struct engine_request *r = m->req;
+    const struct probe_result *probe = process_probe();
+    bool congruent = ((m->dst ^ r->src) & (huge_size() - 1)) == 0;
+    if (m->page_bytes < huge_size() || (congruent && !probe->no_huge))
+        return REMAP_REASON_NONE;
+    if (pages_any_huge(m->proc->pagemap.fd, r->src, r->src + m->page_bytes) == 0)
+        return REMAP_REASON_NONE;
+    if (probe->no_huge)
+        return REMAP_REASON_HUGE_UNSAFE;
+    return r->may_split && !probe->no_split ? REMAP_REASON_NONE : REMAP_REASON_HUGE_SPLIT;
+}
+
+struct engine_report engine_move(struct process *proc, const struct engine_request *req)
+{
+    struct move m = {.proc = proc, .req = req};
+    bool want_own = !(req->alone && req->whole_vma) || (req->flags & K_MREMAP_DONTUNMAP) ||
+                    req->new_length < req->old_length;
+    m.page_bytes = req->old_length < req->new_length ? req->old_length : req->new_length;
+    m.move_prot = req->prot | PROT_READ | PROT_WRITE;
+    find_lock(&m);
+    long ret = choose_destination(&m);
+    if (!k_failed(ret)) {
+        enum remap_reason huge = check_huge(&m);
+        if (huge != REMAP_REASON_NONE) {
+            drop_reservation(&m);
+            return refused(huge);
+        }
+        ret = place_claim(&m.place, want_own ? req->new_length : req->old_length, want_own,
+                          req->src, m.dst, req->new_length);
+        if (k_failed(ret))
+            drop_reservation(&m);
+    }
+    if (k_failed(ret)) {
+        note(&m, REMAP_STEP_RESERVE, ret);
+        return refused(reason_for(ret));
+    }
+    m.emptied = req->src;
+    m.emptied_len = req->old_length;
+    if ((!want_own || take(&m)) && park(&m) && place(&m) && carry_lock(&m) && give_anon_vma(&m) &&
+        arm(&m))
+        move_pages(&m);
+    drop_reservation(&m);
+    place_release(&m.place, m.report.verdict == ENGINE_RELOCATED && !m.locked && !m.report.rescued);
+    return m.report;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine: relocates private anonymous memory from userspace, so that it merges at its new
+ * address, on kernels that have UFFDIO_MOVE (Linux 6.8).
+ *
+ *   take      the source goes to a place of our own; its old address is gone at once
+ *   park      its pages go on to a parking place; what stays is an unfaulted VMA with every
+ * attribute place     that VMA goes to the destination, where the kernel merges it with its
+ * neighbours register  a userfaultfd holds off whoever touches the destination from now on move
+ * UFFDIO_MOVE brings the pages settle    the userfaultfd lets go, the pieces become one VMA
+ *
+ * Invariant: at any moment every page is in exactly one of source, own, park or destination, and
+ * the engine knows where. Each step can fail; after any failure the result is that of a plain
+ * mremap().
+ *
+ * Called with all signals blocked and the fork gate held. Thread-safe, async-signal-safe.
+ */
+#ifndef REMAP_ENGINE_H
+#define REMAP_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "process.h"
+#include "remap_stats.h"
+
+/* A move that has been looked at: page-aligned, inside one VMA of private anonymous memory. */
+struct engine_request {
+    uintptr_t src;
+    size_t old_length;
+    size_t new_length;
+    unsigned long flags; /* MAYMOVE, FIXED, DONTUNMAP */
+    uintptr_t dst;       /* with FIXED the destination; with DONTUNMAP alone a hint */
+    int prot;            /* of the source */
+    bool whole_vma;      /* the range is a VMA, not a part of one */
+    bool alone;          /* no other thread exists */
+    bool may_split;      /* huge pages may be split, if the kernel does that safely */
+    bool must;           /* rather fail with EFAULT than move plainly */
+};
+
+enum engine_verdict {
+    ENGINE_REFUSED,   /* nothing has changed */
+    ENGINE_RELOCATED, /* the memory is at `address`, merged as far as the kernel merges */
+    ENGINE_PLAIN,     /* the memory is at `address`, as a plain mremap() would have left it */
+    ENGINE_FAILED,    /* the source is where it was; `error` is for the program */
+};
+
+struct engine_report {
+    enum engine_verdict verdict;
+    enum remap_reason reason;
+    uintptr_t address;
+    long error;     /* ENGINE_FAILED: negative errno */
+    uint64_t pages; /* populated base pages moved, if they were counted on the way */
+    bool rescued;   /* some pages had to be copied */
+};
+
+struct engine_report engine_move(struct process *proc, const struct engine_request *req);
+
+#endif

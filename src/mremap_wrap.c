@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+#include "mremap_wrap.h"
+
+#include "engine.h"
+#include "gate.h"
+#include "kernel.h"
+#include "page_size.h"
+#include "pages.h"
+#include "process.h"
+#include "stats.h"
+
+#define OURS     (K_MREMAP_RELOCATE | K_MREMAP_MUST)
+#define PLAIN    (K_MREMAP_MAYMOVE | K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)
+#define PATIENCE 1000 /* for MUST, while a fork or the start in another thread is under way */
+
+/* What is known about a call while it is decided on. */
+struct decision {
+    const struct wrap_call *call;
+    wrap_plain plain;
+    struct process *proc; /* NULL until something could move */
+    bool asked;           /* the program itself passed 8 or 16 */
+    bool must;            /* ... 16 */
+    struct timespec begun;
+    struct stats_call account;
+    long result;
+};
+
+/* Before anything could move there is no process state to count in. Calls that move nothing are the
+ * common ones there; their number and their failures are all that is kept of them. */
+static _Atomic uint64_t early_calls;
+static _Atomic uint64_t early_failed;
+
+void wrap_reset_in_child(void)
+{
+    atomic_store_explicit(&early_calls, 0, memory_order_relaxed);
+    atomic_store_explicit(&early_failed, 0, memory_order_relaxed);
+}
+
+static void add(uint64_t *counter, uint64_t value)
+{
+    __atomic_fetch_add(counter, value, __ATOMIC_RELAXED);
+}
+
+/* Takes the early calls over once there is a place to count in. */
+void wrap_hand_over(struct process *p)
+{
+    if (atomic_load_explicit(&early_calls, memory_order_relaxed) == 0)
+        return;
+    struct remap_stats_counters *c = &p->stats->counters;
+    uint64_t failed = atomic_exchange_explicit(&early_failed, 0, memory_order_relaxed);
+    uint64_t calls = atomic_exchange_explicit(&early_calls, 0, memory_order_relaxed);
+    add(&c->calls, calls);
+    add(&c->outcomes[REMAP_OUTCOME_PASSED], calls - failed);
+    add(&c->outcomes[REMAP_OUTCOME_FAILED], failed);
+    add(&c->reasons[REMAP_REASON_NO_MOVE], calls - failed);
+    add(&c->reasons[REMAP_REASON_KERNEL], failed);
+}
+
+/* The call as it is, but for the flags that only we know. */
+static long call_plain(const struct decision *d)
+{
+    struct wrap_call plain = *d->call;
+    plain.flags &= ~OURS;
+    return d->plain(&plain);
+}
+
+static void set(struct decision *d, enum remap_outcome outcome, enum remap_reason reason,
+                long result)
+{
+    d->result = result;
+    d->account.outcome = outcome;
+    d->account.reason = reason;
+    if (k_failed(result)) {
+        d->account.outcome = REMAP_OUTCOME_FAILED;
+        d->account.error = -result;
+        if (reason != REMAP_REASON_MUST)
+            d->account.reason = REMAP_REASON_KERNEL;
+    } else if ((uintptr_t)result != d->call->addr) {
+        d->account.moved = 1;
+        d->account.bytes = page_align(
+            d->call->old_length < d->call->new_length ? d->call->old_length : d->call->new_length);
+    }
+}
+
+static void pass(struct decision *d, enum remap_reason reason)
+{
+    set(d, REMAP_OUTCOME_PASSED, reason, call_plain(d));
+}
+
+/* Relocation was considered and is not to be: plainly, or not at all. */
+static void refuse(struct decision *d, enum remap_reason reason)
+{
+    if (!d->must) {
+        set(d, REMAP_OUTCOME_PLAIN, reason, call_plain(d));
+        return;
+    }
+    if (d->call->flags & K_MREMAP_FIXED)
+        k_munmap(d->call->dst, page_align(d->call->new_length));
+    set(d, REMAP_OUTCOME_FAILED, REMAP_REASON_MUST, -EFAULT);
+}
+
+/* Each side on which the VMA reaches beyond the range is a VMA less. */
+static void observe_merges(struct decision *d)
+{
+    struct vma v;
+    uintptr_t start = (uintptr_t)d->result;
+    uintptr_t end = start + page_align(d->call->new_length);
+    if (process_vma_at(d->proc, start, &v) != 0)
+        return;
+    d->account.merged_left = v.start < start;
+    d->account.merged_right = v.end > end;
+}
+
+/* The errors that the kernel finds in the arguments alone: it shall answer them itself. */
+static bool arguments_are_valid(const struct wrap_call *c)
+{
+    uintptr_t mask = page_size() - 1;
+    size_t old_length = page_align(c->old_length);
+    size_t new_length = page_align(c->new_length);
+    if ((c->addr & mask) != 0 || old_length == 0 || new_length == 0 ||
+        c->addr + old_length < c->addr || (c->flags & ~(PLAIN | OURS)) != 0)
+        return false;
+    if ((c->flags & K_MREMAP_DONTUNMAP) && old_length != new_length)
+        return false;
+    if (!(c->flags & K_MREMAP_FIXED))
+        return true;
+    return (c->dst & mask) == 0 && c->dst + new_length > c->dst &&
+           !(c->addr < c->dst + new_length && c->dst < c->addr + old_length);
+}
+
+/* The kernel's own flag. False: it does not know it after all; nothing has happened. */
+static bool try_native(struct decision *d)
+{
+    const struct wrap_call *c = d->call;
+    unsigned long flags = (c->flags & PLAIN) | (d->must ? K_MREMAP_MUST : K_MREMAP_RELOCATE);
+    long ret = k_mremap(c->addr, c->old_length, c->new_length, flags, c->dst);
+    if (ret == -EINVAL) {
+        atomic_store_explicit(&d->proc->native_dead, 1, memory_order_relaxed);
+        return false;
+    }
+    if (d->must && ret == -EFAULT) {
+        set(d, REMAP_OUTCOME_FAILED, REMAP_REASON_MUST, ret);
+        return true;
+    }
+    bool moved = !k_failed(ret) && (uintptr_t)ret != c->addr;
+    set(d, moved ? REMAP_OUTCOME_NATIVE : REMAP_OUTCOME_IN_PLACE, REMAP_REASON_NONE, ret);
+    d->account.tier = REMAP_TIER_NATIVE;
+    if (moved)
+        observe_merges(d);
+    return true;
+}
+
+/* What is at the source. NONE: a range that the engine may take. */
+static enum remap_reason look(const struct decision *d, struct engine_request *r)
+{
+    struct vma v;
+    long ret = process_vma_at(d->proc, r->src, &v);
+    if (ret == -ENOENT)
+        return REMAP_REASON_NOT_MAPPED;
+    if (ret != 0)
+        return REMAP_REASON_NO_LOOK;
+    if (v.kind != VMA_ANON)
+        return REMAP_REASON_NOT_ANON;
+    if (r->src + r->old_length > v.end)
+        return REMAP_REASON_MULTI_VMA;
+    r->prot = v.prot;
+    r->whole_vma = r->src == v.start && r->src + r->old_length == v.end;
+
+    int fd = d->proc->pagemap.fd;
+    size_t length = r->old_length < r->new_length ? r->old_length : r->new_length;
+    ret = fd < 0 ? -EBADF : pages_any(fd, r->src, r->src + length);
+    if (ret < 0) {
+        if (!process_have_pagemap(d->proc))
+            return REMAP_REASON_NO_LOOK;
+        fd = d->proc->pagemap.fd;
+        ret = pages_any(fd, r->src, r->src + length);
+    }
+    if (ret < 0)
+        return REMAP_REASON_NO_LOOK;
+    if (ret == 0)
+        return REMAP_REASON_EMPTY;
+
+    const struct remap_options *o = process_options();
+    bool bounded = o->policy != POLICY_ALWAYS && !d->asked;
+    if (bounded && length < o->min_bytes)
+        return REMAP_REASON_TOO_SMALL;
+    if (bounded && length > o->max_bytes &&
+        (uint64_t)pages_count(fd, r->src, r->src + length, o->max_bytes / page_size()) >
+            o->max_bytes / page_size())
+        return REMAP_REASON_TOO_BIG;
+
+    /* A huge page across an end of the range would be split. */
+    uintptr_t ends[2] = {r->src, r->src + length};
+    for (int i = 0; i < 2; i++) {
+        uintptr_t block = ends[i] & ~(huge_size() - 1);
+        if (ends[i] != block && block >= v.start && block + huge_size() <= v.end &&
+            pages_huge_across(fd, ends[i]) == 1)
+            return REMAP_REASON_HUGE_SPLIT;
+    }
+    return REMAP_REASON_NONE;
+}
+
+/* Weak: libc before 2.32 does not have it, and then there may be threads. */
+extern char __libc_single_threaded __attribute__((weak));
+
+static bool is_alone(void)
+{
+    return &__libc_single_threaded && __libc_single_threaded;
+}
+
+static void relocate(struct decision *d)
+{
+    const struct wrap_call *c = d->call;
+    struct engine_request r = {
+        .src = c->addr,
+        .old_length = page_align(c->old_length),
+        .new_length = page_align(c->new_length),
+        .flags = c->flags & PLAIN,
+        .dst = c->dst,
+        .alone = is_alone(),
+        .may_split = d->asked || process_options()->policy == POLICY_ALWAYS,
+        .must = d->must,
+    };
+    enum remap_reason reason = look(d, &r);
+    if (reason == REMAP_REASON_EMPTY || reason == REMAP_REASON_NOT_MAPPED) {
+        pass(d, reason); /* merges by itself, or the kernel's errno: with MUST too */
+        return;
+    }
+    if (reason == REMAP_REASON_NOT_ANON && !d->must) {
+        pass(d, reason);
+        return;
+    }
+    if (reason != REMAP_REASON_NONE) {
+        refuse(d, reason);
+        return;
+    }
+    k_sigset saved;
+    bool inside = gate_enter(&saved);
+    for (int i = 0; !inside && d->must && i < PATIENCE; i++) {
+        k_sched_yield();
+        inside = gate_enter(&saved);
+    }
+    if (!inside) {
+        refuse(d, REMAP_REASON_FORKING);
+        return;
+    }
+    if (!process_have_uffd(d->proc)) {
+        stats_step(d->proc->stats, REMAP_STEP_DESCRIPTOR, -EBADF);
+        gate_leave(&saved);
+        refuse(d, REMAP_REASON_NO_TIER);
+        return;
+    }
+    struct engine_report report = engine_move(d->proc, &r);
+    gate_leave(&saved);
+    switch (report.verdict) {
+    case ENGINE_REFUSED:
+        refuse(d, report.reason);
+        break;
+    case ENGINE_RELOCATED:
+        set(d, REMAP_OUTCOME_UFFD, REMAP_REASON_NONE, (long)report.address);
+        d->account.tier = REMAP_TIER_UFFD;
+        d->account.pages = report.pages;
+        observe_merges(d);
+        break;
+    case ENGINE_PLAIN:
+        set(d, REMAP_OUTCOME_PLAIN, report.reason, (long)report.address);
+        break;
+    case ENGINE_FAILED:
+        set(d, REMAP_OUTCOME_FAILED, d->must ? REMAP_REASON_MUST : REMAP_REASON_KERNEL,
+            report.error);
+        break;
+    }
+    d->account.rescued = report.rescued;
+}
+
+/* A call that may move memory. */
+static void decide(struct decision *d)
+{
+    const struct wrap_call *c = d->call;
+    const struct remap_options *o = process_options();
+    const struct probe_result *probe = process_probe();
+    bool chooses_fixed = (c->flags & (K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)) != 0;
+
+    if (!arguments_are_valid(c)) {
+        pass(d, REMAP_REASON_KERNEL);
+        return;
+    }
+    if (o->policy == POLICY_OBSERVE) {
+        pass(d, REMAP_REASON_POLICY);
+        return;
+    }
+    if (probe->tier == REMAP_TIER_NATIVE &&
+        !atomic_load_explicit(&d->proc->native_dead, memory_order_relaxed) && try_native(d))
+        return;
+    if (!chooses_fixed) {
+        /* Whether a move is needed is the kernel's to say. */
+        struct wrap_call stay = *c;
+        stay.flags = 0;
+        long ret = d->plain(&stay);
+        if (!k_failed(ret)) {
+            set(d, REMAP_OUTCOME_IN_PLACE, REMAP_REASON_NONE, ret);
+            return;
+        }
+        if (ret != -ENOMEM) {
+            pass(d, REMAP_REASON_KERNEL);
+            return;
+        }
+    }
+    if (probe->features[REMAP_FEATURE_PLAIN_MERGES].answer == REMAP_ANSWER_PRESENT) {
+        pass(d, REMAP_REASON_MERGES);
+        return;
+    }
+    bool uffd = probe->features[REMAP_FEATURE_UFFDIO_MOVE].answer == REMAP_ANSWER_PRESENT &&
+                (o->engines & ENGINE_UFFD) && probe->tier != REMAP_TIER_NONE;
+    if (!uffd && !d->must) {
+        set(d, REMAP_OUTCOME_PLAIN, REMAP_REASON_NO_TIER, call_plain(d));
+        return;
+    }
+    relocate(d);
+}
+
+static bool could_move(const struct wrap_call *c)
+{
+    return (c->flags & K_MREMAP_MAYMOVE) && ((c->flags & (K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)) ||
+                                             page_align(c->new_length) > page_align(c->old_length));
+}
+
+/* A call that cannot move anything: as fast as can be, without making any state. */
+static long pass_unmoved(const struct wrap_call *c, wrap_plain plain)
+{
+    struct wrap_call bare = *c;
+    bool asked = (c->flags & OURS) != 0;
+    if (process_options()->policy >= POLICY_AUTO)
+        bare.flags &= ~OURS;
+    long ret = asked && !(c->flags & K_MREMAP_MAYMOVE) ? -EINVAL : plain(&bare);
+    struct process *p = process_peek();
+    if (p) {
+        struct stats_call account = {
+            .outcome = k_failed(ret) ? REMAP_OUTCOME_FAILED : REMAP_OUTCOME_PASSED,
+            .reason = k_failed(ret) ? REMAP_REASON_KERNEL : REMAP_REASON_NO_MOVE,
+            .error = k_failed(ret) ? -ret : 0,
+        };
+        stats_call(p->stats, &account);
+    } else {
+        atomic_fetch_add_explicit(&early_calls, 1, memory_order_relaxed);
+        if (k_failed(ret))
+            atomic_fetch_add_explicit(&early_failed, 1, memory_order_relaxed);
+    }
+    return ret;
+}
+
+long wrap_mremap(const struct wrap_call *call, wrap_plain plain)
+{
+    if (!could_move(call))
+        return pass_unmoved(call, plain);
+    struct decision d = {
+        .call = call,
+        .plain = plain,
+        .asked = (call->flags & OURS) != 0,
+        .must = (call->flags & K_MREMAP_MUST) != 0,
+        .account = {.outcome = REMAP_OUTCOME_PASSED, .tier = REMAP_TIER_NONE},
+    };
+    if (d.asked && process_options()->policy < POLICY_AUTO)
+        return plain(call); /* as without us: the kernel does not know these flags */
+    d.proc = process_get();
+    for (int i = 0; !d.proc && d.must && i < PATIENCE; i++) {
+        k_sched_yield();
+        d.proc = process_get();
+    }
+    if (!d.proc) {
+        refuse(&d, REMAP_REASON_STARTING);
+        atomic_fetch_add_explicit(&early_calls, 1, memory_order_relaxed);
+        return d.result;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &d.begun);
+    decide(&d);
+    struct timespec ended;
+    clock_gettime(CLOCK_MONOTONIC, &ended);
+    d.account.nanoseconds = (uint64_t)(ended.tv_sec - d.begun.tv_sec) * 1000000000u +
+                            (uint64_t)ended.tv_nsec - (uint64_t)d.begun.tv_nsec;
+    wrap_hand_over(d.proc);
+    stats_call(d.proc->stats, &d.account);
+    return d.result;
+}

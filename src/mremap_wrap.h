@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The decision: turns an intercepted mremap() into an outcome and accounts for it.
+ *
+ * Async-signal-safe, thread-safe, never waits (but for a moment under MREMAP_MUST_RELOCATE_ANON,
+ * while a fork is under way). Does not touch errno.
+ */
+#ifndef REMAP_MREMAP_WRAP_H
+#define REMAP_MREMAP_WRAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The arguments as the program gave them; dst is 0 unless FIXED or DONTUNMAP is set. */
+struct wrap_call {
+    uintptr_t addr;
+    size_t old_length;
+    size_t new_length;
+    unsigned long flags;
+    uintptr_t dst;
+};
+
+/* The next mremap() in line: a value or a negative errno. */
+typedef long (*wrap_plain)(const struct wrap_call *call);
+
+/* Returns what the program gets: an address, or a negative errno. */
+long wrap_mremap(const struct wrap_call *call, wrap_plain plain);
+
+/* Counts the calls in that came before there was a process state. */
+struct process;
+void wrap_hand_over(struct process *p);
+/* pthread_atfork child handler: the child counts from zero. */
+void wrap_reset_in_child(void);
+
+#endif

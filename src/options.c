@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+#include "options.h"
+
+#include "text.h"
+
+#define ROW_(id, var, kind, def, allowed, help) {var, OPTION_##kind, def, allowed, help},
+const struct remap_option_info remap_option_table[OPTION_COUNT] = {REMAP_OPTIONS(ROW_)};
+#undef ROW_
+
+/* Index of word s[0..n) in a list separated by '|' or ','; -1 if it is not there. */
+static int word_index(const char *words, const char *s, size_t n)
+{
+    int index = 0;
+    while (*words != '\0') {
+        size_t len = 0;
+        while (words[len] != '\0' && words[len] != '|' && words[len] != ',')
+            len++;
+        size_t same = 0;
+        while (same < len && same < n && words[same] == s[same])
+            same++;
+        if (len == n && same == n)
+            return index;
+        words += len;
+        if (*words != '\0')
+            words++;
+        index++;
+    }
+    return -1;
+}
+
+/* Digits, then at most one of K, M, G (either case), at most 2^63-1: an address range has no more.
+ */
+static bool parse_size(const char *s, uint64_t *out)
+{
+    uint64_t value;
+    unsigned shift = 0;
+    if (!text_number(&s, 10, &value))
+        return false;
+    if (*s == 'K' || *s == 'k')
+        shift = 10;
+    else if (*s == 'M' || *s == 'm')
+        shift = 20;
+    else if (*s == 'G' || *s == 'g')
+        shift = 30;
+    if (shift != 0)
+        s++;
+    if (*s != '\0' || value > ((uint64_t)INT64_MAX >> shift))
+        return false;
+    *out = value << shift;
+    return true;
+}
+
+static bool parse_engines(const char *s, struct remap_options *o)
+{
+    enum { NATIVE, UFFD, NOTHING };
+    uint32_t engines = 0;
+    bool uffd_first = false;
+    bool ended = false;
+    if (*s == '\0')
+        return false;
+    for (;;) {
+        size_t n = 0;
+        while (s[n] != '\0' && s[n] != ',')
+            n++;
+        int index = word_index(remap_option_table[OPTION_ENGINE].allowed, s, n);
+        if (index < 0)
+            return false;
+        if (index == NOTHING)
+            ended = true;
+        if (!ended && index == NATIVE)
+            engines |= ENGINE_NATIVE;
+        if (!ended && index == UFFD) {
+            uffd_first = uffd_first || !(engines & ENGINE_NATIVE);
+            engines |= ENGINE_UFFD;
+        }
+        s += n;
+        if (*s == '\0')
+            break;
+        s++;
+    }
+    o->engines = engines;
+    o->uffd_first = uffd_first;
+    return true;
+}
+
+/* Takes the value of one option; false: not valid, nothing was changed. */
+static bool take_value(struct remap_options *o, enum remap_option id, const char *s)
+{
+    const struct remap_option_info *row = &remap_option_table[id];
+    int word = row->kind == OPTION_WORD ? word_index(row->allowed, s, text_length(s)) : 0;
+    if (word < 0 || (row->kind == OPTION_PATH && *s != '\0' && *s != '/'))
+        return false;
+    switch (id) {
+    case OPTION_POLICY:
+        o->policy = (enum remap_policy)word;
+        return true;
+    case OPTION_ENGINE:
+        return parse_engines(s, o);
+    case OPTION_MIN_BYTES:
+        return parse_size(s, &o->min_bytes);
+    case OPTION_MAX_BYTES:
+        return parse_size(s, &o->max_bytes);
+    case OPTION_EXE:
+        o->exe = s;
+        return true;
+    case OPTION_INSIST:
+        o->insist = word == 1;
+        return true;
+    case OPTION_STATS:
+        o->stats = (enum remap_stats_mode)word;
+        return true;
+    case OPTION_STATS_DIR:
+        o->stats_dir = s;
+        return true;
+    case OPTION_LOG:
+        o->log = (enum remap_log_level)word;
+        return true;
+    case OPTION_LOG_FILE:
+        o->log_file = s;
+        return true;
+    case OPTION_RUN_ID: {
+        uint64_t value;
+        const char *end = s;
+        if (!text_number(&end, 10, &value) || *end != '\0')
+            return false;
+        o->run_id = value;
+        return true;
+    }
+    case OPTION_COUNT:
+        break;
+    }
+    return false;
+}
+
+/* The value if `entry` is "variable=value", else NULL. */
+static const char *value_of(const char *entry, const char *variable)
+{
+    if (!text_starts(entry, variable))
+        return NULL;
+    entry += text_length(variable);
+    return *entry == '=' ? entry + 1 : NULL;
+}
+
+void options_parse(struct remap_options *o, char *const *envp)
+{
+    *o = (struct remap_options){.xdg_runtime_dir = ""};
+    for (int id = 0; id < OPTION_COUNT; id++)
+        take_value(o, (enum remap_option)id, remap_option_table[id].fallback);
+    for (; envp && *envp; envp++) {
+        const char *xdg = value_of(*envp, "XDG_RUNTIME_DIR");
+        if (xdg && *xdg == '/')
+            o->xdg_runtime_dir = xdg;
+        if (!text_starts(*envp, "REMAP_"))
+            continue;
+        for (int id = 0; id < OPTION_COUNT; id++) {
+            const char *value = value_of(*envp, remap_option_table[id].variable);
+            if (!value || o->raw[id])
+                continue; /* like getenv(), the first of two equal names counts */
+            o->raw[id] = value;
+            if (!take_value(o, (enum remap_option)id, value))
+                o->bad |= 1u << id;
+        }
+    }
+}
+
+/* Glob of one pattern p[0..n) on a whole name: '*' any text, '?' any character. */
+static bool glob(const char *p, size_t n, const char *name)
+{
+    size_t i = 0;
+    size_t star = n;
+    const char *retry = name;
+    while (*name != '\0') {
+        if (i < n && p[i] == '*') {
+            star = i++;
+            retry = name;
+        } else if (i < n && (p[i] == '?' || p[i] == *name)) {
+            i++;
+            name++;
+        } else if (star < n) {
+            i = star + 1;
+            name = ++retry;
+        } else {
+            return false;
+        }
+    }
+    while (i < n && p[i] == '*')
+        i++;
+    return i == n;
+}
+
+bool options_exe_matches(const char *patterns, const char *name)
+{
+    if (*patterns == '\0')
+        return true;
+    for (;;) {
+        size_t n = 0;
+        while (patterns[n] != '\0' && patterns[n] != ',')
+            n++;
+        if (glob(patterns, n, name))
+            return true;
+        patterns += n;
+        if (*patterns == '\0')
+            return false;
+        patterns++;
+    }
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+#include "pages.h"
+
+#include "kernel.h"
+#include "page_size.h"
+
+/*
+ * One scan for populated pages. Returns the number of regions found or -errno; *walked is where the
+ * scan stopped.
+ */
+static long scan(int fd, uintptr_t start, uintptr_t end, struct k_page_region *regions,
+                 size_t region_count, size_t max_pages, uintptr_t *walked)
+{
+    struct k_pagemap_scan s = {
+        .size = sizeof(s),
+        .start = start,
+        .end = end,
+        .vec = (uintptr_t)regions,
+        .vec_len = region_count,
+        .max_pages = max_pages,
+        .category_inverted = K_PAGE_IS_PFNZERO,
+        .category_mask = K_PAGE_IS_PFNZERO,
+        .category_anyof_mask = K_PAGE_IS_PRESENT | K_PAGE_IS_SWAPPED,
+        /* one category only, the same for every hit, so that neighbouring pages make one region */
+        .return_mask = K_PAGE_IS_PFNZERO,
+    };
+    long ret = k_ioctl(fd, K_PAGEMAP_SCAN, &s);
+    *walked = (uintptr_t)s.walk_end;
+    return ret;
+}
+
+long pages_first_run(int fd, uintptr_t start, uintptr_t end, uintptr_t *run_start,
+                     uintptr_t *run_end)
+{
+    struct k_page_region region;
+    uintptr_t walked;
+    if (start >= end)
+        return 0;
+    long ret = scan(fd, start, end, &region, 1, 0, &walked);
+    if (ret <= 0)
+        return ret;
+    *run_start = (uintptr_t)region.start;
+    *run_end = (uintptr_t)region.end;
+    return 1;
+}
+
+long pages_any(int fd, uintptr_t start, uintptr_t end)
+{
+    struct k_page_region region;
+    uintptr_t walked;
+    return scan(fd, start, end, &region, 1, 1, &walked);
+}
+
+long pages_count(int fd, uintptr_t start, uintptr_t end, size_t enough)
+{
+    struct k_page_region regions[16];
+    size_t found = 0;
+    while (start < end && found <= enough) {
+        uintptr_t walked;
+        long ret = scan(fd, start, end, regions, 16, enough - found + 1, &walked);
+        if (ret < 0)
+            return ret;
+        for (long i = 0; i < ret; i++)
+            found += (size_t)(regions[i].end - regions[i].start) / page_size();
+        if (walked <= start)
+            break; /* nothing was walked: do not loop */
+        start = walked;
+    }
+    return (long)found;
+}
+
+/* 1 if the page at addr is mapped by a PMD. */
+static long huge_at(int fd, uintptr_t addr)
+{
+    struct k_page_region region;
+    struct k_pagemap_scan s = {
+        .size = sizeof(s),
+        .start = addr,
+        .end = addr + page_size(),
+        .vec = (uintptr_t)&region,
+        .vec_len = 1,
+        .max_pages = 1,
+        .category_mask = K_PAGE_IS_HUGE,
+        .return_mask = K_PAGE_IS_HUGE,
+    };
+    return k_ioctl(fd, K_PAGEMAP_SCAN, &s);
+}
+
+long pages_any_huge(int fd, uintptr_t start, uintptr_t end)
+{
+    /* A PMD maps an aligned block or nothing: its first page tells. */
+    uintptr_t block = (start + huge_size() - 1) & ~(huge_size() - 1);
+    for (; block < end && end - block >= huge_size(); block += huge_size()) {
+        long ret = huge_at(fd, block);
+        if (ret != 0)
+            return ret;
+    }
+    return 0;
+}
+
+long pages_huge_across(int fd, uintptr_t addr)
+{
+    if ((addr & (huge_size() - 1)) == 0)
+        return 0;
+    return huge_at(fd, addr & ~(page_size() - 1));
+}
+
+long pages_reclaim_exclusive(int fd, uintptr_t start, uintptr_t end)
+{
+    long touched = 0;
+    uintptr_t run_start;
+    uintptr_t run_end;
+    while (pages_first_run(fd, start, end, &run_start, &run_end) == 1) {
+        for (uintptr_t addr = run_start; addr < run_end; addr += page_size()) {
+            uint64_t entry = 0;
+            long ret = k_pread(fd, &entry, sizeof(entry), addr / page_size() * sizeof(entry));
+            if (ret != (long)sizeof(entry))
+                return k_failed(ret) ? ret : -EIO;
+            if (!(entry & K_PAGEMAP_EXCLUSIVE))
+                continue;
+            ret = k_madvise(addr, page_size(), K_MADV_POPULATE_WRITE);
+            if (k_failed(ret))
+                return ret;
+            touched++;
+        }
+        start = run_end;
+    }
+    return touched;
+}
+
+void pages_copy_rest(int fd, uintptr_t dst, uintptr_t src, size_t length)
+{
+    uintptr_t start = src;
+    uintptr_t run_start;
+    uintptr_t run_end;
+    while (pages_first_run(fd, start, src + length, &run_start, &run_end) == 1) {
+        __builtin_memcpy((void *)(dst + (run_start - src)), (const void *)run_start,
+                         run_end - run_start);
+        start = run_end;
+    }
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The interposed symbols. Rules of this library, which lives inside other people's programs:
+ *
+ *   - raw system calls in everything a move needs; no malloc, no stdio, no locks that wait;
+ *   - errno changes only where the interposed function itself reports a failure;
+ *   - nothing is opened, mapped or created before the first call that could move memory;
+ *   - libc and the loader are called only here, in the constructor, before main.
+ *
+ * mremap() and syscall(SYS_mremap) go to the decision (mremap_wrap.c). Calls that are passed on go
+ * to the next mremap() in line if that is someone else's (an allocator that watches mappings, say),
+ * and straight to the kernel if it is libc's: libc would refuse flags that it does not know.
+ */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include "gate.h"
+#include "kernel.h"
+#include "mremap_wrap.h"
+#include "process.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+typedef void *(*mremap_function)(void *, size_t, size_t, int, ...);
+
+static mremap_function foreign_mremap; /* NULL: libc's, or none */
+
+/* Set while a foreign mremap() runs on our behalf: its own call must not come back to us. */
+static __thread int passing;
+
+static long raw_mremap(const struct wrap_call *c)
+{
+    return k_mremap(c->addr, c->old_length, c->new_length, c->flags, c->dst);
+}
+
+static long next_mremap(const struct wrap_call *c)
+{
+    if (!foreign_mremap)
+        return raw_mremap(c);
+    int saved = errno;
+    passing++;
+    void *ret = foreign_mremap((void *)c->addr, c->old_length, c->new_length, (int)c->flags,
+                               (void *)c->dst);
+    passing--;
+    long result = ret == MAP_FAILED ? -errno : (long)(uintptr_t)ret;
+    errno = saved;
+    return result;
+}
+
+/* Before the constructor: another library's constructor may move memory. */
+static void ensure_init(void)
+{
+    static bool done;
+    if (!done) {
+        done = true;
+        process_init(environ);
+    }
+}
+
+static long intercepted(const struct wrap_call *c)
+{
+    if (passing)
+        return raw_mremap(c);
+    ensure_init();
+    if (process_activity() == PROCESS_INERT)
+        return next_mremap(c);
+    return wrap_mremap(c, next_mremap);
+}
+
+EXPORT void *mremap(void *addr, size_t old_length, size_t new_length, int flags, ...)
+{
+    struct wrap_call c = {
+        .addr = (uintptr_t)addr,
+        .old_length = old_length,
+        .new_length = new_length,
+        .flags = (unsigned int)flags,
+    };
+    if (c.flags & (K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)) {
+        va_list ap;
+        va_start(ap, flags);
+        c.dst = (uintptr_t)va_arg(ap, void *);
+        va_end(ap);
+    }
+    long ret = intercepted(&c);
+    if (k_failed(ret)) {
+        errno = (int)-ret;
+        return MAP_FAILED;
+    }
+    return (void *)(uintptr_t)ret;
+}
+
+/* syscall(SYS_mremap, ...) arrives here, see the stub below. */
+__attribute__((used)) long remap_syscall_mremap(long addr, long old_length, long new_length,
+                                                long flags, long dst);
+long remap_syscall_mremap(long addr, long old_length, long new_length, long flags, long dst)
+{
+    struct wrap_call c = {
+        .addr = (uintptr_t)addr,
+        .old_length = (size_t)old_length,
+        .new_length = (size_t)new_length,
+        .flags = (unsigned long)flags,
+        .dst = (flags & (long)(K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)) ? (uintptr_t)dst : 0,
+    };
+    long ret = intercepted(&c);
+    if (k_failed(ret)) {
+        errno = (int)-ret;
+        return -1;
+    }
+    return ret;
+}
+
+/* The next syscall() in line, or our own until the constructor has run. */
+__attribute__((used)) long (*remap_next_syscall)(long, ...);
+long remap_own_syscall(long n, long a, long b, long c, long d, long e, long f);
+__attribute__((used)) long remap_own_syscall(long n, long a, long b, long c, long d, long e, long f)
+{
+    long ret = k_syscall6(n, a, b, c, d, e, f);
+    if (k_failed(ret)) {
+        errno = (int)-ret;
+        return -1;
+    }
+    return ret;
+}
+
+/*
+ * syscall() in assembly: any other number is passed on by a jump, with every register and the stack
+ * as the caller left them. Nothing in between could disturb calls that return twice or on another
+ * stack, and all six arguments arrive.
+ */
+#if defined(__x86_64__)
+__asm__(".text\n"
+        ".globl syscall\n"
+        ".type syscall, @function\n"
+        "syscall:\n"
+        "    endbr64\n"
+        "    cmpq $25, %rdi\n" /* SYS_mremap */
+        "    je 1f\n"
+        "    movq remap_next_syscall(%rip), %rax\n"
+        "    testq %rax, %rax\n"
+        "    je 2f\n"
+        "    jmpq *%rax\n"
+        "1:  movq %rsi, %rdi\n"
+        "    movq %rdx, %rsi\n"
+        "    movq %rcx, %rdx\n"
+        "    movq %r8, %rcx\n"
+        "    movq %r9, %r8\n"
+        "    jmp remap_syscall_mremap\n"
+        "2:  jmp remap_own_syscall\n"
+        ".size syscall, . - syscall\n");
+_Static_assert(SYS_mremap == 25, "the stub compares with 25");
+#elif defined(__aarch64__)
+__asm__(".text\n"
+        ".globl syscall\n"
+        ".type syscall, %function\n"
+        "syscall:\n"
+        "    hint #34\n"     /* bti c */
+        "    cmp x0, #216\n" /* SYS_mremap */
+        "    b.eq 1f\n"
+        "    adrp x16, remap_next_syscall\n"
+        "    ldr x16, [x16, #:lo12:remap_next_syscall]\n"
+        "    cbz x16, 2f\n"
+        "    br x16\n"
+        "1:  mov x0, x1\n"
+        "    mov x1, x2\n"
+        "    mov x2, x3\n"
+        "    mov x3, x4\n"
+        "    mov x4, x5\n"
+        "    b remap_syscall_mremap\n"
+        "2:  b remap_own_syscall\n"
+        ".size syscall, . - syscall\n");
+_Static_assert(SYS_mremap == 216, "the stub compares with 216");
+#endif
+
+static void in_child(void)
+{
+    gate_reset_in_child();
+    process_reset_in_child();
+    wrap_reset_in_child();
+}
+
+/* True if the address lies in the same object as libc's getpid(). */
+static bool is_in_libc(void *address)
+{
+    Dl_info here;
+    Dl_info libc;
+    return dladdr(address, &here) != 0 && dladdr((void *)(uintptr_t)&getpid, &libc) != 0 &&
+           here.dli_fbase == libc.dli_fbase;
+}
+
+__attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
+{
+    (void)argc;
+    (void)argv;
+    process_init(envp);
+    remap_next_syscall = (long (*)(long, ...))(uintptr_t)dlsym(RTLD_NEXT, "syscall");
+    void *next = dlsym(RTLD_NEXT, "mremap");
+    if (next && !is_in_libc(next))
+        foreign_mremap = (mremap_function)(uintptr_t)next;
+    if (process_activity() == PROCESS_ACTIVE)
+        pthread_atfork(gate_close, gate_open, in_child);
+}
+
+__attribute__((destructor)) static void end(void)
+{
+    process_end();
+}

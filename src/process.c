@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+#include "process.h"
+
+#include "kernel.h"
+#include "log.h"
+#include "page_size.h"
+#include "place.h"
+#include "stats.h"
+
+/* What stays true in a forked child. */
+static struct remap_options options;
+static bool options_read;
+static enum process_activity activity = PROCESS_INERT;
+static struct probe_result probe;
+static _Atomic bool probed;
+static bool warned;
+
+static struct descriptor inherited[3]; /* what a parent had open: closed in the child */
+
+static _Atomic(struct process *) pages; /* wiped by fork */
+static _Atomic uint32_t starting;       /* one at a time; the others move plainly */
+
+void process_init(char *const *envp)
+{
+    if (options_read)
+        return;
+    options_read = true;
+    if (getauxval(AT_SECURE) != 0)
+        return; /* setuid and the like: the environment is not ours to believe */
+    options_parse(&options, envp);
+    if (options.policy == POLICY_OFF)
+        return;
+    if (*options.exe != '\0') {
+        char path[256];
+        long len = k_readlinkat(AT_FDCWD, "/proc/self/exe", path, sizeof(path) - 1);
+        if (len < 0)
+            return;
+        path[len] = '\0';
+        while (len > 0 && path[len - 1] != '/')
+            len--;
+        if (!options_exe_matches(options.exe, path + len))
+            return;
+    }
+    activity = PROCESS_ACTIVE;
+}
+
+enum process_activity process_activity(void)
+{
+    return activity;
+}
+
+const struct remap_options *process_options(void)
+{
+    return &options;
+}
+
+const struct probe_result *process_probe(void)
+{
+    return &probe;
+}
+
+/* A bad value is told once, by a process that would have used it. */
+static void warn_of_bad_values(void)
+{
+    for (int id = 0; id < OPTION_COUNT && !warned; id++) {
+        if (!(options.bad & (1u << id)))
+            continue;
+        const struct remap_option_info *row = &remap_option_table[id];
+        char message[512];
+        struct text t;
+        text_start(&t, message, sizeof(message));
+        text_add(&t, row->variable);
+        text_add(&t, "='");
+        for (const char *s = options.raw[id]; *s != '\0' && t.len < 120; s++)
+            text_add_n(&t, *s >= ' ' && *s <= '~' ? s : "?", 1);
+        text_add(&t, "' is not valid (allowed: ");
+        text_add(&t, row->allowed);
+        text_add(&t, "); using the default '");
+        text_add(&t, row->fallback);
+        text_add(&t, "'");
+        log_write(&options, LOG_WARN, message);
+    }
+    warned = true;
+}
+
+static void tell_tier(void)
+{
+    if (!log_wanted(&options, LOG_INFO))
+        return;
+    static const char *const names[] = {"none", "native", "uffd"};
+    char message[512];
+    struct text t;
+    text_start(&t, message, sizeof(message));
+    text_add(&t, "tier ");
+    text_add(&t, names[probe.tier]);
+    text_add(&t, " on Linux ");
+    text_add(&t, probe.kernel);
+    if (*probe.tier_why != '\0') {
+        text_add(&t, ": ");
+        text_add(&t, probe.tier_why);
+    }
+    log_write(&options, LOG_INFO, message);
+}
+
+static void open_statistics(struct process *p)
+{
+    stats_describe(&p->local, &options, &probe);
+    p->local.ready = 1;
+    p->stats = &p->local;
+    if (options.stats == STATS_OFF)
+        return;
+    long error = 0;
+    struct remap_stats *file =
+        stats_create_file(&p->local, &options, p->stats_path, sizeof(p->stats_path), &error);
+    if (file) {
+        p->stats = file;
+        return;
+    }
+    if (log_wanted(&options, LOG_INFO)) {
+        char message[256];
+        struct text t;
+        text_start(&t, message, sizeof(message));
+        text_add(&t, "no statistics file (errno ");
+        text_add_number(&t, (uint64_t)-error);
+        text_add(&t, "): the directory must be ours, no symlink, writable by us alone, and have "
+                     "room; set REMAP_STATS_DIR or REMAP_STATS=off");
+        log_write(&options, LOG_INFO, message);
+    }
+}
+
+static struct process *make(void)
+{
+    struct process *p = atomic_load_explicit(&pages, memory_order_acquire);
+    if (!p) {
+        size_t size = page_align(sizeof(*p));
+        long ret = k_mmap(0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+        if (k_failed(ret))
+            return NULL;
+        if (k_failed(k_madvise((uintptr_t)ret, size, MADV_WIPEONFORK))) {
+            k_munmap((uintptr_t)ret, size);
+            return NULL;
+        }
+        p = (struct process *)(uintptr_t)ret;
+    }
+    p->maps = p->pagemap = p->uffd = DESCRIPTOR_NONE;
+    for (int i = 0; i < 3; i++) {
+        if (inherited[i].inode != 0)
+            descriptor_close(&inherited[i]);
+    }
+    warn_of_bad_values();
+    if (!atomic_load_explicit(&probed, memory_order_acquire)) {
+        probe_run(&probe, &options);
+        tell_tier();
+        atomic_store_explicit(&probed, true, memory_order_release);
+    }
+    open_statistics(p);
+    if (descriptor_open_proc(&p->maps, "/proc/self/maps") == 0)
+        inherited[0] = p->maps;
+    atomic_store_explicit(&p->ready, 1, memory_order_release);
+    atomic_store_explicit(&pages, p, memory_order_release);
+    return p;
+}
+
+struct process *process_peek(void)
+{
+    struct process *p = atomic_load_explicit(&pages, memory_order_acquire);
+    return p && atomic_load_explicit(&p->ready, memory_order_acquire) ? p : NULL;
+}
+
+struct process *process_get(void)
+{
+    struct process *p = process_peek();
+    if (p)
+        return p;
+    if (atomic_exchange_explicit(&starting, 1, memory_order_acquire) != 0)
+        return NULL;
+    p = process_peek();
+    if (!p)
+        p = make();
+    atomic_store_explicit(&starting, 0, memory_order_release);
+    return p;
+}
+
+/* One thread reopens; another that comes meanwhile goes without. */
+static bool reopen(struct process *p, struct descriptor *d, long (*open)(struct descriptor *))
+{
+    if (atomic_exchange_explicit(&p->reopening, 1, memory_order_acquire) != 0)
+        return false;
+    bool ok = descriptor_is_ours(d);
+    if (!ok) {
+        struct descriptor fresh;
+        ok = open(&fresh) == 0;
+        if (ok) {
+            *d = fresh;
+            inherited[d == &p->uffd ? 1 : d == &p->pagemap ? 2 : 0] = fresh;
+        }
+    }
+    atomic_store_explicit(&p->reopening, 0, memory_order_release);
+    return ok;
+}
+
+static long open_uffd(struct descriptor *d)
+{
+    return descriptor_open_uffd(d, probe.user_mode_only);
+}
+
+static long open_pagemap(struct descriptor *d)
+{
+    return descriptor_open_proc(d, "/proc/self/pagemap");
+}
+
+static long open_maps(struct descriptor *d)
+{
+    return descriptor_open_proc(d, "/proc/self/maps");
+}
+
+bool process_have_uffd(struct process *p)
+{
+    return descriptor_is_ours(&p->uffd) || reopen(p, &p->uffd, open_uffd);
+}
+
+bool process_have_pagemap(struct process *p)
+{
+    return descriptor_is_ours(&p->pagemap) || reopen(p, &p->pagemap, open_pagemap);
+}
+
+void process_drop_uffd(struct process *p)
+{
+    descriptor_close(&p->uffd);
+}
+
+long process_vma_at(struct process *p, uintptr_t addr, struct vma *out)
+{
+    bool query = probe.features[REMAP_FEATURE_PROCMAP_QUERY].answer == REMAP_ANSWER_PRESENT;
+    long ret = vma_at(p->maps.fd, query, addr, out);
+    if (ret == 0 || ret == -ENOENT)
+        return ret;
+    /* The number may mean another file by now. */
+    if (!descriptor_is_ours(&p->maps) && reopen(p, &p->maps, open_maps))
+        ret = vma_at(p->maps.fd, query, addr, out);
+    return ret;
+}
+
+void process_set_last(struct process *p, uintptr_t start, uintptr_t end, int prot)
+{
+    atomic_store_explicit(&p->last_start, start, memory_order_relaxed);
+    atomic_store_explicit(&p->last_end, end, memory_order_relaxed);
+    atomic_store_explicit(&p->last_prot, prot, memory_order_relaxed);
+}
+
+bool process_adjoins_last(struct process *p, uintptr_t start, uintptr_t end, int prot)
+{
+    return atomic_load_explicit(&p->last_prot, memory_order_relaxed) == prot &&
+           (atomic_load_explicit(&p->last_end, memory_order_relaxed) == start ||
+            atomic_load_explicit(&p->last_start, memory_order_relaxed) == end);
+}
+
+void process_reset_in_child(void)
+{
+    atomic_store_explicit(&starting, 0, memory_order_relaxed);
+    place_reset_in_child();
+}
+
+void process_end(void)
+{
+    struct process *p = process_peek();
+    if (p && p->stats_path[0] != '\0' && options.stats != STATS_KEEP)
+        stats_remove_file(p->stats, p->stats_path);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+#include "vma.h"
+
+#include "kernel.h"
+#include "text.h"
+
+/*
+ * A private mapping without an inode is anonymous unless the kernel gave it a name of its own
+ * ([vdso], [vvar], [uprobes]...). [heap] is ordinary; [stack] grows down and is left alone.
+ * A private mapping of /dev/zero is anonymous memory to the kernel (no vm_ops): if a file of that
+ * name turns out to be something else, UFFDIO_MOVE refuses and the move is made plainly.
+ */
+static enum vma_kind kind_of(bool shared, uint64_t inode, const char *name)
+{
+    if (shared)
+        return VMA_OTHER;
+    if (inode != 0)
+        return text_equal(name, "/dev/zero") ? VMA_ANON : VMA_OTHER;
+    if (*name == '\0' || text_equal(name, "[heap]") || text_starts(name, "[anon:"))
+        return VMA_ANON;
+    return VMA_OTHER;
+}
+
+static long query(int maps_fd, uintptr_t addr, struct vma *out)
+{
+    char name[128];
+    name[0] = '\0';
+    struct k_procmap_query q = {
+        .size = sizeof(q),
+        .query_addr = addr,
+        .vma_name_size = sizeof(name),
+        .vma_name_addr = (uintptr_t)name,
+    };
+    long ret = k_ioctl(maps_fd, K_PROCMAP_QUERY, &q);
+    if (ret == -ENAMETOOLONG) {
+        /* Names of anonymous memory are shorter: this is a file's. */
+        q = (struct k_procmap_query){.size = sizeof(q), .query_addr = addr};
+        name[0] = '?';
+        name[1] = '\0';
+        ret = k_ioctl(maps_fd, K_PROCMAP_QUERY, &q);
+    }
+    if (k_failed(ret))
+        return ret;
+    *out = (struct vma){
+        .start = (uintptr_t)q.vma_start,
+        .end = (uintptr_t)q.vma_end,
+        .prot = ((q.vma_flags & K_PROCMAP_READABLE) ? PROT_READ : 0) |
+                ((q.vma_flags & K_PROCMAP_WRITABLE) ? PROT_WRITE : 0) |
+                ((q.vma_flags & K_PROCMAP_EXECUTABLE) ? PROT_EXEC : 0),
+        .kind = kind_of((q.vma_flags & K_PROCMAP_SHARED) != 0, q.inode, name),
+    };
+    return 0;
+}
+
+/* One line: "start-end rwxp offset major:minor inode   name". False if it is not one. */
+static bool parse_line(const char *s, struct vma *out)
+{
+    uint64_t start;
+    uint64_t end;
+    uint64_t ignored;
+    uint64_t inode;
+    if (!text_number(&s, 16, &start) || *s++ != '-' || !text_number(&s, 16, &end) || *s++ != ' ')
+        return false;
+    int prot = 0;
+    if (*s != '\0' && *s++ == 'r')
+        prot |= PROT_READ;
+    if (*s != '\0' && *s++ == 'w')
+        prot |= PROT_WRITE;
+    if (*s != '\0' && *s++ == 'x')
+        prot |= PROT_EXEC;
+    bool shared = *s == 's';
+    if (*s++ == '\0' || *s++ != ' ' || !text_number(&s, 16, &ignored) || *s++ != ' ' ||
+        !text_number(&s, 16, &ignored) || *s++ != ':' || !text_number(&s, 16, &ignored) ||
+        *s++ != ' ' || !text_number(&s, 10, &inode))
+        return false;
+    while (*s == ' ')
+        s++;
+    *out = (struct vma){
+        .start = (uintptr_t)start,
+        .end = (uintptr_t)end,
+        .prot = prot,
+        .kind = kind_of(shared, inode, s),
+    };
+    return true;
+}
+
+/* Lines of a /proc file, without libc. What exceeds a line's room is cut off. */
+struct line_reader {
+    int fd;
+    uint64_t offset;
+    size_t have;
+    size_t next;
+    char chunk[1024];
+    char line[256];
+};
+
+/* 1: a line was read; 0: end; or -errno. */
+static long next_line(struct line_reader *r)
+{
+    size_t length = 0;
+    for (;;) {
+        if (r->next == r->have) {
+            long got = k_pread(r->fd, r->chunk, sizeof(r->chunk), r->offset);
+            if (got == -EINTR)
+                continue;
+            if (got <= 0)
+                return got;
+            r->offset += (uint64_t)got;
+            r->have = (size_t)got;
+            r->next = 0;
+        }
+        char c = r->chunk[r->next++];
+        if (c == '\n') {
+            r->line[length] = '\0';
+            return 1;
+        }
+        if (length + 1 < sizeof(r->line))
+            r->line[length++] = c;
+    }
+}
+
+static long read_text(int maps_fd, uintptr_t addr, struct vma *out)
+{
+    struct line_reader reader = {.fd = maps_fd};
+    long ret;
+    while ((ret = next_line(&reader)) == 1) {
+        struct vma v;
+        if (!parse_line(reader.line, &v))
+            return -EIO;
+        if (v.start > addr)
+            break;
+        if (addr < v.end) {
+            *out = v;
+            return 0;
+        }
+    }
+    return ret < 0 ? ret : -ENOENT;
+}
+
+bool vma_is_fully_locked(uintptr_t addr)
+{
+    long fd = k_openat(AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC, 0);
+    if (k_failed(fd))
+        return true;
+    struct line_reader reader = {.fd = (int)fd};
+    bool here = false;
+    bool full = true;
+    while (next_line(&reader) == 1) {
+        struct vma v;
+        if (parse_line(reader.line, &v)) {
+            here = v.start <= addr && addr < v.end;
+        } else if (here && text_starts(reader.line, "VmFlags:")) {
+            for (const char *s = reader.line; *s != '\0'; s++)
+                full = full && !text_starts(s, " lf");
+            break;
+        }
+    }
+    k_close((int)fd);
+    return full;
+}
+
+long vma_at(int maps_fd, bool use_query, uintptr_t addr, struct vma *out)
+{
+    return use_query ? query(maps_fd, addr, out) : read_text(maps_fd, addr, out);
+}

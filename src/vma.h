@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is mapped at an address, from /proc/self/maps.
+ *
+ * PROCMAP_QUERY (Linux 6.11) answers in under a microsecond whatever the number of VMAs; on older
+ * kernels the text is read, which takes time in proportion to it. Async-signal-safe; no state.
+ */
+#ifndef REMAP_VMA_H
+#define REMAP_VMA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum vma_kind {
+    VMA_ANON,  /* private anonymous, private /dev/zero included: can be relocated */
+    VMA_OTHER, /* file-backed, shared, or one of the kernel's special mappings */
+};
+
+struct vma {
+    uintptr_t start;
+    uintptr_t end;
+    int prot; /* PROT_READ | PROT_WRITE | PROT_EXEC */
+    enum vma_kind kind;
+};
+
+/*
+ * The VMA that holds addr. maps_fd: an open /proc/self/maps of this very address space; use_query:
+ * PROCMAP_QUERY is known to work. Returns 0, -ENOENT if nothing is mapped there, or another
+ * negative errno if it could not be found out.
+ */
+long vma_at(int maps_fd, bool use_query, uintptr_t addr, struct vma *out);
+
+/* Of memory that is known to be mlocked: false if pages are only locked when they are touched
+ * (MLOCK_ONFAULT; "lf" in /proc/self/smaps). Slow: reads smaps. */
+bool vma_is_fully_locked(uintptr_t addr);
+
+#endif
