@@ -208,49 +208,34 @@ static bool place(struct move *m)
     return true;
 }
 
-/* mlock: MREMAP_DONTUNMAP clears it on the emptied VMA, UFFDIO_MOVE wants both sides alike. */
-static bool carry_lock(struct move *m)
+/*
+ * Memory that adjoins the destination, did not merge with it, and could after an mprotect(): its
+ * nearest page is populated. (A PROT_NONE neighbour is nearly always an untouched reservation.)
+ */
+static bool could_merge_later(struct move *m, uintptr_t page, bool left)
 {
-    if (!m->locked)
-        return true;
-    long ret = k_mlock2(m->dst, m->req->new_length, MLOCK_ONFAULT);
-    if (!k_failed(ret))
-        return true;
-    note(m, REMAP_STEP_PROTECT, ret);
-    unpark(m, REMAP_REASON_LOCK);
-    return false;
+    struct vma v;
+    if (process_vma_at(m->proc, page, &v) != 0 || v.kind != VMA_ANON || v.prot == PROT_NONE)
+        return false;
+    bool apart = left ? v.end == m->dst : v.start == page;
+    return apart && pages_any(m->proc->pagemap.fd, page, page + page_size()) == 1;
 }
 
 /*
  * The anon_vma. While the destination is registered its flags differ from its neighbours', so the
- * kernel would not let it share their anon_vma then: a later mprotect() could never merge them. If
- * it has merged with populated memory it shares one already; if nothing adjoins, it needs none.
- * Else a write fault now lets the kernel choose as it always does.
+ * kernel would not let it share their anon_vma then, and a later mprotect() could never merge them.
+ * Where there is such a neighbour, a write fault now lets the kernel choose as it always does.
  */
 static bool give_anon_vma(struct move *m)
 {
-    struct vma here;
-    struct vma beside;
-    uintptr_t end = m->dst + m->req->new_length;
-    if (process_adjoins_last(m->proc, m->dst, end, m->req->prot))
+    const struct engine_request *r = m->req;
+    uintptr_t end = m->dst + r->new_length;
+    if (process_adjoins_last(m->proc, m->dst, end, r->prot) ||
+        !(could_merge_later(m, m->dst - page_size(), true) || could_merge_later(m, end, false)))
         return true;
-    if (process_vma_at(m->proc, m->dst, &here) != 0)
-        return true; /* cannot tell; relocation works all the same */
-    bool left = here.start < m->dst;
-    bool right = here.end > end;
-    if (left && process_have_pagemap(m->proc) &&
-        pages_any(m->proc->pagemap.fd, m->dst - page_size(), m->dst) == 1)
-        return true;
-    if (right && process_have_pagemap(m->proc) &&
-        pages_any(m->proc->pagemap.fd, end, end + page_size()) == 1)
-        return true;
-    if (!left && !right &&
-        (process_vma_at(m->proc, m->dst - 1, &beside) != 0 || beside.kind != VMA_ANON) &&
-        (process_vma_at(m->proc, end, &beside) != 0 || beside.kind != VMA_ANON))
-        return true;
-    bool read_only = !(m->req->prot & PROT_WRITE);
-    if (read_only && k_failed(k_mprotect(m->dst, m->req->new_length, m->move_prot)))
-        return true;
+    bool read_only = !(r->prot & PROT_WRITE);
+    if (read_only && k_failed(k_mprotect(m->dst, r->new_length, m->move_prot)))
+        return true; /* relocation works all the same */
     long ret = k_madvise(m->dst, page_size(), K_MADV_POPULATE_WRITE);
     if (!k_failed(ret))
         ret = k_madvise(m->dst, page_size(), MADV_DONTNEED);
@@ -258,7 +243,7 @@ static bool give_anon_vma(struct move *m)
         note(m, REMAP_STEP_ANON_VMA, ret);
     if (!read_only)
         return true;
-    ret = k_mprotect(m->dst, m->req->new_length, m->req->prot);
+    ret = k_mprotect(m->dst, r->new_length, r->prot);
     if (!k_failed(ret))
         return true;
     note(m, REMAP_STEP_PROTECT, ret);
@@ -361,24 +346,41 @@ static void undo(struct move *m, enum remap_reason reason)
     m->report.rescued = true;
 }
 
+/*
+ * mlock: MREMAP_DONTUNMAP clears it on the emptied VMA, and UFFDIO_MOVE wants both sides alike
+ * (EINVAL). Found out only then: memory is rarely locked. True: the destination is locked now too.
+ */
+static bool carry_lock(struct move *m)
+{
+    struct process *proc = m->proc;
+    const struct engine_request *r = m->req;
+    /* MS_INVALIDATE of locked memory is refused with EBUSY, and does nothing else (msync(2)). */
+    if (k_msync(m->place.park, page_size(), MS_INVALIDATE | MS_ASYNC) != -EBUSY)
+        return false;
+    m->locked = true;
+    m->lock_full = vma_is_fully_locked(m->place.park);
+    disarm(m, m->dst, r->new_length);
+    long ret = k_mlock2(m->dst, r->new_length, MLOCK_ONFAULT);
+    if (k_failed(ret))
+        note(m, REMAP_STEP_PROTECT, ret);
+    bool locked = !k_failed(ret);
+    ret = uffd_register(proc->uffd.fd, m->dst, r->new_length);
+    if (k_failed(ret))
+        note(m, REMAP_STEP_REGISTER, ret);
+    return locked && !k_failed(ret);
+}
+
 static void move_pages(struct move *m)
 {
     struct process *proc = m->proc;
-    enum uffd_result result =
-        uffd_move_all(proc, m->dst, m->place.park, m->page_bytes, &m->report.pages);
-    if (result == UFFD_MOVED_ALL) {
+    uint64_t *pages = &m->report.pages;
+    enum uffd_result result = uffd_move_all(proc, m->dst, m->place.park, m->page_bytes, pages);
+    if (result == UFFD_STUCK && *pages == 0 && carry_lock(m))
+        result = uffd_move_all(proc, m->dst, m->place.park, m->page_bytes, pages);
+    if (result == UFFD_MOVED_ALL)
         settle(m);
-        return;
-    }
-    undo(m, REMAP_REASON_SHARED_PAGES);
-}
-
-/* Looks for a lock on the source: msync(MS_INVALIDATE) answers EBUSY for mlocked memory. */
-static void find_lock(struct move *m)
-{
-    const struct engine_request *r = m->req;
-    m->locked = k_msync(r->src, page_size(), MS_INVALIDATE | MS_ASYNC) == -EBUSY;
-    m->lock_full = m->locked && vma_is_fully_locked(r->src);
+    else
+        undo(m, m->locked && *pages == 0 ? REMAP_REASON_LOCK : REMAP_REASON_SHARED_PAGES);
 }
 
 static long choose_destination(struct move *m)
@@ -420,7 +422,6 @@ struct engine_report engine_move(struct process *proc, const struct engine_reque
                     req->new_length < req->old_length;
     m.page_bytes = req->old_length < req->new_length ? req->old_length : req->new_length;
     m.move_prot = req->prot | PROT_READ | PROT_WRITE;
-    find_lock(&m);
     long ret = choose_destination(&m);
     if (!k_failed(ret)) {
         enum remap_reason huge = check_huge(&m);
@@ -439,8 +440,7 @@ struct engine_report engine_move(struct process *proc, const struct engine_reque
     }
     m.emptied = req->src;
     m.emptied_len = req->old_length;
-    if ((!want_own || take(&m)) && park(&m) && place(&m) && carry_lock(&m) && give_anon_vma(&m) &&
-        arm(&m))
+    if ((!want_own || take(&m)) && park(&m) && place(&m) && give_anon_vma(&m) && arm(&m))
         move_pages(&m);
     drop_reservation(&m);
     place_release(&m.place, m.report.verdict == ENGINE_RELOCATED && !m.locked && !m.report.rescued);
