@@ -266,6 +266,10 @@ static bool arm(struct move *m)
     long ret = uffd_register(m->proc->uffd.fd, m->dst, r->new_length);
     if (k_failed(ret)) {
         note(m, REMAP_STEP_REGISTER, ret);
+        /* Another userfaultfd watches: one with EVENT_REMAP, which follows its memory. It has seen
+         * the transient moves as events; from now on it shall see only the program's. */
+        if (ret == -EBUSY)
+            atomic_store_explicit(&m->proc->armed, 1, memory_order_relaxed);
         unpark(m, ret == -EBUSY ? REMAP_REASON_ARMED : reason_for(ret));
         return false;
     }
@@ -339,9 +343,9 @@ static void undo(struct move *m, enum remap_reason reason)
         m->report.rescued = true;
         return;
     }
-    /* No way through the userfaultfd: the kernel's own page copy, then as if all had been moved. */
+    /* No way through the userfaultfd either. */
     disarm(m, m->dst, m->req->new_length);
-    pages_copy_rest(proc->pagemap.fd, m->dst, m->place.park, m->page_bytes);
+    pages_copy_rest(m->dst, m->place.park, m->page_bytes);
     settle(m);
     m->report.rescued = true;
 }

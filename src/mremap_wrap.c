@@ -222,6 +222,8 @@ static void relocate(struct decision *d)
         .must = d->must,
     };
     enum remap_reason reason = look(d, &r);
+    if (reason == REMAP_REASON_NONE && atomic_load_explicit(&d->proc->armed, memory_order_relaxed))
+        reason = REMAP_REASON_ARMED;
     if (reason == REMAP_REASON_EMPTY || reason == REMAP_REASON_NOT_MAPPED) {
         pass(d, reason); /* merges by itself, or the kernel's errno: with MUST too */
         return;

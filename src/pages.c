@@ -128,14 +128,15 @@ long pages_reclaim_exclusive(int fd, uintptr_t start, uintptr_t end)
     return touched;
 }
 
-void pages_copy_rest(int fd, uintptr_t dst, uintptr_t src, size_t length)
+void pages_copy_rest(uintptr_t dst, uintptr_t src, size_t length)
 {
-    uintptr_t start = src;
-    uintptr_t run_start;
-    uintptr_t run_end;
-    while (pages_first_run(fd, start, src + length, &run_start, &run_end) == 1) {
-        __builtin_memcpy((void *)(dst + (run_start - src)), (const void *)run_start,
-                         run_end - run_start);
-        start = run_end;
+    for (size_t at = 0; at < length; at += page_size()) {
+        const uint64_t *from = (const uint64_t *)(src + at);
+        size_t words = page_size() / sizeof(*from);
+        size_t n = 0;
+        while (n < words && from[n] == 0)
+            n++;
+        if (n < words)
+            __builtin_memcpy((void *)(dst + at), from, page_size());
     }
 }

@@ -37,7 +37,11 @@ long pages_huge_across(int pagemap_fd, uintptr_t addr);
  */
 long pages_reclaim_exclusive(int pagemap_fd, uintptr_t start, uintptr_t end);
 
-/* Copies every populated page of [src, src + length) to dst. Both must be mapped and accessible. */
-void pages_copy_rest(int pagemap_fd, uintptr_t dst, uintptr_t src, size_t length);
+/*
+ * The last resort, which needs no /proc: copies what is not zero in [src, src + length) to dst.
+ * Where a page has moved to dst already, src reads zero and dst is left alone. Both must be
+ * accessible.
+ */
+void pages_copy_rest(uintptr_t dst, uintptr_t src, size_t length);
 
 #endif

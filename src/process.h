@@ -22,6 +22,7 @@
 struct process {
     _Atomic uint32_t ready;       /* 1 once all below is valid; 0: a forked child's view */
     _Atomic uint32_t native_dead; /* the kernel answered EINVAL to its own flag */
+    _Atomic uint32_t armed;       /* the program follows its memory with a userfaultfd of its own */
     _Atomic uint32_t reopening;   /* one thread replaces lost descriptors */
     struct descriptor maps;
     struct descriptor pagemap;

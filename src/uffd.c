@@ -99,6 +99,8 @@ enum uffd_result uffd_move_all(struct process *proc, uintptr_t dst, uintptr_t sr
     *pages += moved / page_size();
     if (error == 0)
         return UFFD_MOVED_ALL;
+    if (!process_have_pagemap(proc))
+        return UFFD_STUCK; /* what cannot be looked at is not believed */
     uintptr_t start = src + moved;
     uintptr_t end = src + length;
     uintptr_t run_start;
