@@ -25,8 +25,11 @@ struct decision {
     long result;
 };
 
-/* Before anything could move there is no process state to count in. Calls that move nothing are the
- * common ones there; their number and their failures are all that is kept of them. */
+/*
+ * Calls that cannot move anything are common and cheap: each costs one atomic add here. They go to
+ * the statistics at the next call that could move, or every so many calls.
+ */
+#define HAND_OVER_EVERY 64u
 static _Atomic uint64_t early_calls;
 static _Atomic uint64_t early_failed;
 
@@ -47,8 +50,9 @@ void wrap_hand_over(struct process *p)
     if (atomic_load_explicit(&early_calls, memory_order_relaxed) == 0)
         return;
     struct remap_stats_counters *c = &p->stats->counters;
-    uint64_t failed = atomic_exchange_explicit(&early_failed, 0, memory_order_relaxed);
     uint64_t calls = atomic_exchange_explicit(&early_calls, 0, memory_order_relaxed);
+    uint64_t failed = atomic_exchange_explicit(&early_failed, 0, memory_order_relaxed);
+    calls = calls < failed ? failed : calls; /* one was being counted just now */
     add(&c->calls, calls);
     add(&c->outcomes[REMAP_OUTCOME_PASSED], calls - failed);
     add(&c->outcomes[REMAP_OUTCOME_FAILED], failed);
@@ -321,13 +325,19 @@ static void decide(struct decision *d)
     relocate(d);
 }
 
-static bool could_move(const struct wrap_call *c)
+void wrap_count_unmoved(bool failed)
 {
-    return (c->flags & K_MREMAP_MAYMOVE) && ((c->flags & (K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)) ||
-                                             page_align(c->new_length) > page_align(c->old_length));
+    if (failed)
+        atomic_fetch_add_explicit(&early_failed, 1, memory_order_relaxed);
+    uint64_t before = atomic_fetch_add_explicit(&early_calls, 1, memory_order_relaxed);
+    if (before % HAND_OVER_EVERY == HAND_OVER_EVERY - 1) {
+        struct process *p = process_peek();
+        if (p)
+            wrap_hand_over(p);
+    }
 }
 
-/* A call that cannot move anything: as fast as can be, without making any state. */
+/* A call that cannot move anything makes no state. */
 static long pass_unmoved(const struct wrap_call *c, wrap_plain plain)
 {
     struct wrap_call bare = *c;
@@ -335,25 +345,13 @@ static long pass_unmoved(const struct wrap_call *c, wrap_plain plain)
     if (process_options()->policy >= POLICY_AUTO)
         bare.flags &= ~OURS;
     long ret = asked && !(c->flags & K_MREMAP_MAYMOVE) ? -EINVAL : plain(&bare);
-    struct process *p = process_peek();
-    if (p) {
-        struct stats_call account = {
-            .outcome = k_failed(ret) ? REMAP_OUTCOME_FAILED : REMAP_OUTCOME_PASSED,
-            .reason = k_failed(ret) ? REMAP_REASON_KERNEL : REMAP_REASON_NO_MOVE,
-            .error = k_failed(ret) ? -ret : 0,
-        };
-        stats_call(p->stats, &account);
-    } else {
-        atomic_fetch_add_explicit(&early_calls, 1, memory_order_relaxed);
-        if (k_failed(ret))
-            atomic_fetch_add_explicit(&early_failed, 1, memory_order_relaxed);
-    }
+    wrap_count_unmoved(k_failed(ret));
     return ret;
 }
 
 long wrap_mremap(const struct wrap_call *call, wrap_plain plain)
 {
-    if (!could_move(call))
+    if (!wrap_could_move(call))
         return pass_unmoved(call, plain);
     struct decision d = {
         .call = call,
@@ -371,7 +369,7 @@ long wrap_mremap(const struct wrap_call *call, wrap_plain plain)
     }
     if (!d.proc) {
         refuse(&d, REMAP_REASON_STARTING);
-        atomic_fetch_add_explicit(&early_calls, 1, memory_order_relaxed);
+        wrap_count_unmoved(k_failed(d.result));
         return d.result;
     }
     clock_gettime(CLOCK_MONOTONIC, &d.begun);

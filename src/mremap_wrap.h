@@ -8,8 +8,12 @@
 #ifndef REMAP_MREMAP_WRAP_H
 #define REMAP_MREMAP_WRAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "kernel.h"
+#include "page_size.h"
 
 /* The arguments as the program gave them; dst is 0 unless FIXED or DONTUNMAP is set. */
 struct wrap_call {
@@ -25,6 +29,18 @@ typedef long (*wrap_plain)(const struct wrap_call *call);
 
 /* Returns what the program gets: an address, or a negative errno. */
 long wrap_mremap(const struct wrap_call *call, wrap_plain plain);
+
+/* False for calls that cannot move anything, whatever is mapped: no MAYMOVE, same size, shrinking.
+ */
+static inline bool wrap_could_move(const struct wrap_call *c)
+{
+    return (c->flags & K_MREMAP_MAYMOVE) != 0 &&
+           ((c->flags & (K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)) != 0 ||
+            page_align(c->new_length) > page_align(c->old_length));
+}
+
+/* Counts one such call; `failed`: it returned an error. One atomic add. */
+void wrap_count_unmoved(bool failed);
 
 /* Counts the calls in that came before there was a process state. */
 struct process;

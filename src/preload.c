@@ -26,6 +26,7 @@
 typedef void *(*mremap_function)(void *, size_t, size_t, int, ...);
 
 static mremap_function foreign_mremap; /* NULL: libc's, or none */
+static bool direct; /* the constructor has run, we are active, and nobody else is in line */
 
 /* Set while a foreign mremap() runs on our behalf: its own call must not come back to us. */
 static __thread int passing;
@@ -83,7 +84,13 @@ EXPORT void *mremap(void *addr, size_t old_length, size_t new_length, int flags,
         c.dst = (uintptr_t)va_arg(ap, void *);
         va_end(ap);
     }
-    long ret = intercepted(&c);
+    long ret;
+    if (direct && !wrap_could_move(&c) && c.flags <= K_MREMAP_MAYMOVE) {
+        ret = raw_mremap(&c);
+        wrap_count_unmoved(k_failed(ret));
+    } else {
+        ret = intercepted(&c);
+    }
     if (k_failed(ret)) {
         errno = (int)-ret;
         return MAP_FAILED;
@@ -198,8 +205,10 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
     void *next = dlsym(RTLD_NEXT, "mremap");
     if (next && !is_in_libc(next))
         foreign_mremap = (mremap_function)(uintptr_t)next;
-    if (process_activity() == PROCESS_ACTIVE)
+    if (process_activity() == PROCESS_ACTIVE) {
         pthread_atfork(gate_close, gate_open, in_child);
+        direct = !foreign_mremap;
+    }
 }
 
 __attribute__((destructor)) static void end(void)

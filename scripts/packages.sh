@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# The one list of Debian packages that building, testing and the demo need. Sourced, not run.
+
+packages=(
+    build-essential meson ninja-build pkg-config
+    libsmartcols-dev libjansson-dev libseccomp-dev libunwind-dev libcmocka-dev
+    luajit
+)
+
+# install_packages: installs what is missing of "${packages[@]}", with sudo where we are not root.
+# Touches neither apt nor the network when everything is there.
+install_packages() {
+    local missing=() package sudo=()
+    for package in "${packages[@]}"; do
+        dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q ' installed$' ||
+            missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    echo "installing: ${missing[*]}" >&2
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null || {
+            echo "neither root nor sudo here: please install: ${missing[*]}" >&2
+            return 1
+        }
+        sudo=(sudo)
+    fi
+    "${sudo[@]}" apt-get update -q >&2
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
+}
