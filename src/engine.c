@@ -237,8 +237,8 @@ static bool give_anon_vma(struct move *m)
     if (read_only && k_failed(k_mprotect(m->dst, r->new_length, m->move_prot)))
         return true; /* relocation works all the same */
     long ret = k_madvise(m->dst, page_size(), K_MADV_POPULATE_WRITE);
-    if (!k_failed(ret))
-        ret = k_madvise(m->dst, page_size(), MADV_DONTNEED);
+    if (!k_failed(ret)) /* all of it: the fault may have brought a huge page */
+        ret = k_madvise(m->dst, r->new_length, MADV_DONTNEED);
     if (k_failed(ret))
         note(m, REMAP_STEP_ANON_VMA, ret);
     if (!read_only)

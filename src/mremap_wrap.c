@@ -32,11 +32,13 @@ struct decision {
 #define HAND_OVER_EVERY 64u
 static _Atomic uint64_t early_calls;
 static _Atomic uint64_t early_failed;
+static _Atomic uint64_t early_in_place;
 
 void wrap_reset_in_child(void)
 {
     atomic_store_explicit(&early_calls, 0, memory_order_relaxed);
     atomic_store_explicit(&early_failed, 0, memory_order_relaxed);
+    atomic_store_explicit(&early_in_place, 0, memory_order_relaxed);
 }
 
 static void add(uint64_t *counter, uint64_t value)
@@ -50,14 +52,16 @@ void wrap_hand_over(struct process *p)
     if (atomic_load_explicit(&early_calls, memory_order_relaxed) == 0)
         return;
     struct remap_stats_counters *c = &p->stats->counters;
-    uint64_t calls = atomic_exchange_explicit(&early_calls, 0, memory_order_relaxed);
     uint64_t failed = atomic_exchange_explicit(&early_failed, 0, memory_order_relaxed);
-    calls = calls < failed ? failed : calls; /* one was being counted just now */
+    uint64_t in_place = atomic_exchange_explicit(&early_in_place, 0, memory_order_relaxed);
+    uint64_t calls = atomic_exchange_explicit(&early_calls, 0, memory_order_relaxed);
     add(&c->calls, calls);
-    add(&c->outcomes[REMAP_OUTCOME_PASSED], calls - failed);
+    add(&c->outcomes[REMAP_OUTCOME_PASSED], calls - failed - in_place);
     add(&c->outcomes[REMAP_OUTCOME_FAILED], failed);
-    add(&c->reasons[REMAP_REASON_NO_MOVE], calls - failed);
+    add(&c->outcomes[REMAP_OUTCOME_IN_PLACE], in_place);
+    add(&c->reasons[REMAP_REASON_NO_MOVE], calls - failed - in_place);
     add(&c->reasons[REMAP_REASON_KERNEL], failed);
+    add(&c->reasons[REMAP_REASON_NONE], in_place);
 }
 
 /* The call as it is, but for the flags that only we know. */
@@ -285,8 +289,6 @@ static void decide(struct decision *d)
     const struct wrap_call *c = d->call;
     const struct remap_options *o = process_options();
     const struct probe_result *probe = process_probe();
-    bool chooses_fixed = (c->flags & (K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)) != 0;
-
     if (!arguments_are_valid(c)) {
         pass(d, REMAP_REASON_KERNEL);
         return;
@@ -298,20 +300,6 @@ static void decide(struct decision *d)
     if (probe->tier == REMAP_TIER_NATIVE &&
         !atomic_load_explicit(&d->proc->native_dead, memory_order_relaxed) && try_native(d))
         return;
-    if (!chooses_fixed) {
-        /* Whether a move is needed is the kernel's to say. */
-        struct wrap_call stay = *c;
-        stay.flags = 0;
-        long ret = d->plain(&stay);
-        if (!k_failed(ret)) {
-            set(d, REMAP_OUTCOME_IN_PLACE, REMAP_REASON_NONE, ret);
-            return;
-        }
-        if (ret != -ENOMEM) {
-            pass(d, REMAP_REASON_KERNEL);
-            return;
-        }
-    }
     if (probe->features[REMAP_FEATURE_PLAIN_MERGES].answer == REMAP_ANSWER_PRESENT) {
         pass(d, REMAP_REASON_MERGES);
         return;
@@ -325,16 +313,22 @@ static void decide(struct decision *d)
     relocate(d);
 }
 
-void wrap_count_unmoved(bool failed)
+static void count_early(_Atomic uint64_t *kind)
 {
-    if (failed)
-        atomic_fetch_add_explicit(&early_failed, 1, memory_order_relaxed);
-    uint64_t before = atomic_fetch_add_explicit(&early_calls, 1, memory_order_relaxed);
+    /* The sum first: it is never less than its parts. */
+    uint64_t before = atomic_fetch_add_explicit(&early_calls, 1, memory_order_acq_rel);
+    if (kind)
+        atomic_fetch_add_explicit(kind, 1, memory_order_release);
     if (before % HAND_OVER_EVERY == HAND_OVER_EVERY - 1) {
         struct process *p = process_peek();
         if (p)
             wrap_hand_over(p);
     }
+}
+
+void wrap_count_unmoved(bool failed)
+{
+    count_early(failed ? &early_failed : NULL);
 }
 
 /* A call that cannot move anything makes no state. */
@@ -362,11 +356,18 @@ long wrap_mremap(const struct wrap_call *call, wrap_plain plain)
     };
     if (d.asked && process_options()->policy < POLICY_AUTO)
         return plain(call); /* as without us: the kernel does not know these flags */
-    d.proc = process_get();
-    for (int i = 0; !d.proc && d.must && i < PATIENCE; i++) {
-        k_sched_yield();
-        d.proc = process_get();
+    if (!(call->flags & (K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)) &&
+        process_options()->policy != POLICY_OBSERVE) {
+        /* Growth. Whether it needs a move is the kernel's to say. */
+        struct wrap_call stay = *call;
+        stay.flags = 0;
+        long ret = plain(&stay);
+        if (!k_failed(ret)) {
+            count_early(&early_in_place);
+            return ret;
+        }
     }
+    d.proc = process_get();
     if (!d.proc) {
         refuse(&d, REMAP_REASON_STARTING);
         wrap_count_unmoved(k_failed(d.result));

@@ -13,7 +13,10 @@
 static struct {
     _Atomic uintptr_t base;
     _Atomic uint32_t claimed;
-    size_t dirty; /* bytes from base that may be something else than the reservation */
+    /* What may be something else than the reservation: so much from its base, so much to its end.
+     */
+    size_t dirty_low;
+    size_t dirty_high;
 } arena;
 
 /* One slot holds a range at any offset within a huge page. */
@@ -27,21 +30,47 @@ static size_t arena_size(void)
     return 2 * slot_size(ARENA_LENGTH);
 }
 
-/* Puts own and park into a region: side by side if page tables cannot move whole anyway. */
-static void lay_out(struct place *p, uintptr_t base, size_t length, bool want_own, uintptr_t like)
+/*
+ * Park at the low end of a region, own at the high end: what a move leaves there does not adjoin.
+ * Where page tables can move whole, both are congruent to the source.
+ */
+static void lay_out(struct place *p, uintptr_t base, size_t size, size_t length, bool want_own,
+                    uintptr_t like)
 {
     uintptr_t mask = length < huge_size() ? page_size() - 1 : huge_size() - 1;
-    uintptr_t first = base + ((like - base) & mask);
+    uintptr_t last = base + size - length;
     p->base = base;
+    p->size = size;
     p->length = length;
-    p->own = want_own ? first : 0;
-    p->park = want_own ? first + ((length + mask) & ~mask) : first;
+    p->park = base + ((like - base) & mask);
+    p->own = want_own ? last - ((last - like) & mask) : 0;
 }
 
-/* How much of the region, from its base, a move may leave something in. */
-static size_t extent(const struct place *p)
+/* How much of the region a move may leave something in, from its base and to its end. */
+static size_t low_extent(const struct place *p)
 {
     return (size_t)(p->park - p->base) + p->length;
+}
+
+static size_t high_extent(const struct place *p)
+{
+    return p->own != 0 ? (size_t)(p->base + p->size - p->own) : 0;
+}
+
+/* Puts the reservation back over what moves have left in the arena. */
+static long sweep_arena(uintptr_t base)
+{
+    long ret = 0;
+    if (arena.dirty_low != 0)
+        ret = k_reserve(base, arena.dirty_low, MAP_FIXED);
+    if (k_failed(ret))
+        return ret;
+    arena.dirty_low = 0;
+    if (arena.dirty_high != 0)
+        ret = k_reserve(base + arena_size() - arena.dirty_high, arena.dirty_high, MAP_FIXED);
+    if (!k_failed(ret))
+        arena.dirty_high = 0;
+    return ret;
 }
 
 static bool overlaps(uintptr_t a, size_t a_length, uintptr_t b, size_t b_length)
@@ -60,7 +89,7 @@ static bool claim_arena(struct place *p, size_t length, bool want_own, uintptr_t
         long ret = k_reserve(0, arena_size(), 0);
         if (!k_failed(ret)) {
             base = (uintptr_t)ret;
-            arena.dirty = 0;
+            arena.dirty_low = arena.dirty_high = 0;
             atomic_store_explicit(&arena.base, base, memory_order_relaxed);
         }
     }
@@ -68,16 +97,13 @@ static bool claim_arena(struct place *p, size_t length, bool want_own, uintptr_t
         atomic_store_explicit(&arena.claimed, 0, memory_order_release);
         return false;
     }
-    lay_out(p, base, length, want_own, like);
+    lay_out(p, base, arena_size(), length, want_own, like);
     p->arena = true;
-    p->size = arena_size();
     /* What the last move left beyond the places of this one would pile up as VMAs. */
-    if (arena.dirty > extent(p)) {
-        if (k_failed(k_reserve(base, arena.dirty, MAP_FIXED))) {
-            atomic_store_explicit(&arena.claimed, 0, memory_order_release);
-            return false;
-        }
-        arena.dirty = 0;
+    if ((arena.dirty_low > low_extent(p) || arena.dirty_high > high_extent(p)) &&
+        k_failed(sweep_arena(base))) {
+        atomic_store_explicit(&arena.claimed, 0, memory_order_release);
+        return false;
     }
     return true;
 }
@@ -104,8 +130,7 @@ long place_claim(struct place *p, size_t length, bool want_own, uintptr_t like, 
             return -ENOMEM;
         }
     }
-    lay_out(p, (uintptr_t)base, length, want_own, like);
-    p->size = size;
+    lay_out(p, (uintptr_t)base, size, length, want_own, like);
     return 0;
 }
 
@@ -117,13 +142,14 @@ void place_release(struct place *p, bool keep)
         k_munmap(p->base, p->size);
         return;
     }
-    if (arena.dirty < extent(p))
-        arena.dirty = extent(p);
-    if (!keep || p->length >= huge_size()) {
-        /* If this fails the remains stay until the next claim, which tries again. */
-        if (!k_failed(k_reserve(p->base, arena.dirty, MAP_FIXED)))
-            arena.dirty = 0;
-    }
+    if (arena.dirty_low < low_extent(p))
+        arena.dirty_low = low_extent(p);
+    if (arena.dirty_high < high_extent(p))
+        arena.dirty_high = high_extent(p);
+    /* Congruent places lie apart from the ends: with both in use there would be five VMAs. If the
+     * sweep fails the remains stay until the next claim, which tries again. */
+    if (!keep || (p->length >= huge_size() && p->own != 0))
+        sweep_arena(p->base);
     atomic_store_explicit(&arena.claimed, 0, memory_order_release);
 }
 
@@ -146,6 +172,6 @@ void place_trampled(uintptr_t addr, size_t length)
 void place_reset_in_child(void)
 {
     if (atomic_load_explicit(&arena.base, memory_order_relaxed) != 0)
-        arena.dirty = arena_size();
+        arena.dirty_low = arena_size();
     atomic_store_explicit(&arena.claimed, 0, memory_order_relaxed);
 }

@@ -7,6 +7,9 @@
 #include "place.h"
 #include "stats.h"
 
+/* How often a thread yields to the one that is making or opening what it needs. */
+#define PATIENCE 1000
+
 /* What stays true in a forked child. */
 static struct remap_options options;
 static bool options_read;
@@ -156,6 +159,10 @@ static struct process *make(void)
     open_statistics(p);
     if (descriptor_open_proc(&p->maps, "/proc/self/maps") == 0)
         inherited[0] = p->maps;
+    if (probe.tier != REMAP_TIER_NONE) {
+        process_have_uffd(p);
+        process_have_pagemap(p);
+    }
     atomic_store_explicit(&p->ready, 1, memory_order_release);
     atomic_store_explicit(&pages, p, memory_order_release);
     return p;
@@ -170,22 +177,36 @@ struct process *process_peek(void)
 struct process *process_get(void)
 {
     struct process *p = process_peek();
-    if (p)
-        return p;
-    if (atomic_exchange_explicit(&starting, 1, memory_order_acquire) != 0)
-        return NULL;
-    p = process_peek();
-    if (!p)
-        p = make();
-    atomic_store_explicit(&starting, 0, memory_order_release);
+    k_sigset all = ~(k_sigset)0;
+    k_sigset saved;
+    /* Signals are blocked while the state is made, so who finds it in the making is another thread
+     * and may wait: for a moment, since the maker could be of lower priority. */
+    for (int i = 0; !p && i < PATIENCE; i++) {
+        if (k_failed(k_sigprocmask(SIG_SETMASK, &all, &saved)))
+            return NULL;
+        if (atomic_exchange_explicit(&starting, 1, memory_order_acquire) == 0) {
+            p = process_peek();
+            if (!p)
+                p = make();
+            atomic_store_explicit(&starting, 0, memory_order_release);
+            k_sigprocmask(SIG_SETMASK, &saved, NULL);
+            return p;
+        }
+        k_sigprocmask(SIG_SETMASK, &saved, NULL);
+        k_sched_yield();
+        p = process_peek();
+    }
     return p;
 }
 
-/* One thread reopens; another that comes meanwhile goes without. */
+/* One thread reopens (with signals blocked, as in every move); another waits for a moment. */
 static bool reopen(struct process *p, struct descriptor *d, long (*open)(struct descriptor *))
 {
-    if (atomic_exchange_explicit(&p->reopening, 1, memory_order_acquire) != 0)
-        return false;
+    for (int i = 0; atomic_exchange_explicit(&p->reopening, 1, memory_order_acquire) != 0; i++) {
+        if (i == PATIENCE)
+            return false;
+        k_sched_yield();
+    }
     bool ok = descriptor_is_ours(d);
     if (!ok) {
         struct descriptor fresh;

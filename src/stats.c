@@ -250,7 +250,7 @@ static long create_locked(int dir, struct text *t)
         const char *name = t->buf + base + 1;
         for (int attempt = 0; attempt < 3; attempt++) {
             long fd = k_openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-            if (fd == -EEXIST && remove_if_stale(dir, name))
+            if (fd == -EEXIST && !is_kept(dir, name) && remove_if_stale(dir, name))
                 continue;
             if (fd == -EEXIST)
                 break; /* in use, or not ours: the next name */

@@ -1,53 +1,79 @@
 /* SPDX-License-Identifier: MIT */
 #include "vma.h"
 
+#include <sys/auxv.h>
+
 #include "kernel.h"
 #include "text.h"
 
 /*
  * A private mapping without an inode is anonymous unless the kernel gave it a name of its own
  * ([vdso], [vvar], [uprobes]...). [heap] is ordinary; [stack] grows down and is left alone.
- * A private mapping of /dev/zero is anonymous memory to the kernel (no vm_ops): if a file of that
- * name turns out to be something else, UFFDIO_MOVE refuses and the move is made plainly.
  */
+static bool is_ordinary_name(const char *name)
+{
+    return *name == '\0' || text_equal(name, "[heap]") || text_starts(name, "[anon:");
+}
+
+/* A private mapping of /dev/zero is anonymous memory to the kernel (no vm_ops). If a file of that
+ * name turns out to be something else, UFFDIO_MOVE refuses and the move is made plainly. */
+static bool is_zero_name(const char *name)
+{
+    return text_equal(name, "/dev/zero");
+}
+
 static enum vma_kind kind_of(bool shared, uint64_t inode, const char *name)
 {
-    if (shared)
-        return VMA_OTHER;
-    if (inode != 0)
-        return text_equal(name, "/dev/zero") ? VMA_ANON : VMA_OTHER;
-    if (*name == '\0' || text_equal(name, "[heap]") || text_starts(name, "[anon:"))
-        return VMA_ANON;
-    return VMA_OTHER;
+    return !shared && (inode != 0 ? is_zero_name(name) : is_ordinary_name(name)) ? VMA_ANON
+                                                                                 : VMA_OTHER;
+}
+
+/* Asks for the name only where it decides: composing a file's path takes as long as all the rest.
+ */
+static long query_once(int maps_fd, uintptr_t addr, struct k_procmap_query *q, char *name,
+                       size_t size)
+{
+    *q = (struct k_procmap_query){
+        .size = sizeof(*q),
+        .query_addr = addr,
+        .vma_name_size = (uint32_t)size,
+        .vma_name_addr = (uintptr_t)name,
+    };
+    return k_ioctl(maps_fd, K_PROCMAP_QUERY, q);
 }
 
 static long query(int maps_fd, uintptr_t addr, struct vma *out)
 {
-    char name[128];
-    name[0] = '\0';
-    struct k_procmap_query q = {
-        .size = sizeof(q),
-        .query_addr = addr,
-        .vma_name_size = sizeof(name),
-        .vma_name_addr = (uintptr_t)name,
-    };
-    long ret = k_ioctl(maps_fd, K_PROCMAP_QUERY, &q);
-    if (ret == -ENAMETOOLONG) {
-        /* Names of anonymous memory are shorter: this is a file's. */
-        q = (struct k_procmap_query){.size = sizeof(q), .query_addr = addr};
-        name[0] = '?';
-        name[1] = '\0';
-        ret = k_ioctl(maps_fd, K_PROCMAP_QUERY, &q);
-    }
+    struct k_procmap_query q;
+    long ret = query_once(maps_fd, addr, &q, NULL, 0);
     if (k_failed(ret))
         return ret;
+    bool shared = (q.vma_flags & K_PROCMAP_SHARED) != 0;
+    enum vma_kind kind = VMA_OTHER;
+    if (!shared && q.inode == 0 && (q.vma_flags & K_PROCMAP_WRITABLE)) {
+        /* The kernel's own mappings are not writable, but for the main stack: AT_RANDOM is there.
+         */
+        uintptr_t on_stack = getauxval(AT_RANDOM);
+        kind = q.vma_start <= on_stack && on_stack < q.vma_end ? VMA_OTHER : VMA_ANON;
+    } else if (!shared && (q.inode == 0 || q.dev_major == 0)) {
+        /* /dev/zero lies on a file system without a device of its own, as ordinary files rarely do
+         */
+        char name[128];
+        struct k_procmap_query named;
+        name[0] = '\0';
+        ret = query_once(maps_fd, addr, &named, name, sizeof(name));
+        if (k_failed(ret) && ret != -ENAMETOOLONG)
+            return ret;
+        if (!k_failed(ret))
+            kind = kind_of(shared, q.inode, name);
+    }
     *out = (struct vma){
         .start = (uintptr_t)q.vma_start,
         .end = (uintptr_t)q.vma_end,
         .prot = ((q.vma_flags & K_PROCMAP_READABLE) ? PROT_READ : 0) |
                 ((q.vma_flags & K_PROCMAP_WRITABLE) ? PROT_WRITE : 0) |
                 ((q.vma_flags & K_PROCMAP_EXECUTABLE) ? PROT_EXEC : 0),
-        .kind = kind_of((q.vma_flags & K_PROCMAP_SHARED) != 0, q.inode, name),
+        .kind = kind,
     };
     return 0;
 }
