@@ -137,8 +137,9 @@ enum remap_answer { REMAP_ANSWERS(REMAP_ENUM_ANSWER_) REMAP_ANSWER_COUNT };
 #define REMAP_STATS_TIERS    8u
 #define REMAP_STATS_FEATURES 16u
 #define REMAP_STATS_ERRNOS   136u /* index = errno; 135 = anything above */
-#define REMAP_STATS_BUCKETS  40u /* bucket n: a move took 2^n to 2^(n+1)-1 ns; bucket 0: 0 or 1 ns \
-                                  */
+#define REMAP_STATS_BUCKETS                                                                        \
+    40u /* bucket n: a move took 2^n to 2^(n+1)-1 ns; bucket 0: 0 or 1 ns                          \
+         */
 
 /* One answer of the probe. */
 struct remap_stats_feature {
@@ -177,7 +178,7 @@ struct remap_stats_counters {
     uint64_t saved;                          /* see below */
     uint64_t tier_moves[REMAP_STATS_TIERS];  /* moves by enum remap_tier */
     uint64_t tier_bytes[REMAP_STATS_TIERS];  /* address range moved, in bytes */
-    uint64_t tier_ns[REMAP_STATS_TIERS];     /* time spent in these calls */
+    uint64_t tier_ns[REMAP_STATS_TIERS];     /* time these took; plain moves are not timed */
     uint64_t pages_moved;                    /* populated base pages moved by UFFDIO_MOVE */
     uint64_t steps[REMAP_STATS_STEPS];       /* failures by enum remap_step */
     uint64_t step_errnos[REMAP_STATS_ERRNOS]; /* failures of engine steps, by errno */

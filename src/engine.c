@@ -102,17 +102,16 @@ static bool finish_once(struct move *m, uintptr_t from, size_t length, long *err
             k_munmap(r->src, back);
         return false;
     }
-    k_munmap(m->dst, r->new_length); /* as a failing mremap(MREMAP_FIXED) leaves it */
+    k_munmap(m->dst, r->new_length); /* ours, or unmapped by any mremap(MREMAP_FIXED) */
     m->reserved = false;
-    m->report.verdict = ENGINE_FAILED;
-    m->report.error = *error;
+    m->report.verdict = ENGINE_REFUSED;
     return true;
 }
 
 /*
  * The pages have left the source and lie at `from` (own or park, `length` bytes). Gives the program
  * what plain mremap() would have: the range at its destination or, under MUST or if the kernel does
- * not let us, at the source again and an errno.
+ * not let us, at the source again, for a plain mremap() to be called.
  */
 static void finish_plainly(struct move *m, uintptr_t from, size_t length, enum remap_reason reason)
 {
@@ -137,8 +136,7 @@ static void finish_plainly(struct move *m, uintptr_t from, size_t length, enum r
         m->report.address = m->dst;
     } else if (copy_to(from, length < r->old_length ? length : r->old_length, r->src, r->prot,
                        (r->flags & K_MREMAP_DONTUNMAP) || m->emptied == r->src)) {
-        m->report.verdict = ENGINE_FAILED;
-        m->report.error = error;
+        m->report.verdict = ENGINE_REFUSED;
     } else {
         /* Neither address can be had: rather an address that was not asked for than lost pages. */
         place_surrender(&m->place);
@@ -209,6 +207,25 @@ static bool place(struct move *m)
 }
 
 /*
+ * mlock: MREMAP_DONTUNMAP clears it on the emptied VMA, and UFFDIO_MOVE wants both sides alike. The
+ * destination is locked as the source was while it is still unfaulted: only so does it merge with
+ * locked neighbours. A full lock populates it; those pages are dropped again.
+ */
+static bool carry_lock(struct move *m)
+{
+    if (!m->locked)
+        return true;
+    long ret = k_mlock2(m->dst, m->req->new_length, m->lock_full ? 0 : MLOCK_ONFAULT);
+    if (!k_failed(ret) && m->lock_full)
+        ret = k_madvise(m->dst, m->page_bytes, K_MADV_DONTNEED_LOCKED);
+    if (!k_failed(ret))
+        return true;
+    note(m, REMAP_STEP_PROTECT, ret);
+    unpark(m, REMAP_REASON_LOCK);
+    return false;
+}
+
+/*
  * Memory that adjoins the destination, did not merge with it, and could after an mprotect(): its
  * nearest page is populated. (A PROT_NONE neighbour is nearly always an untouched reservation.)
  */
@@ -238,7 +255,7 @@ static bool give_anon_vma(struct move *m)
         return true; /* relocation works all the same */
     long ret = k_madvise(m->dst, page_size(), K_MADV_POPULATE_WRITE);
     if (!k_failed(ret)) /* all of it: the fault may have brought a huge page */
-        ret = k_madvise(m->dst, r->new_length, MADV_DONTNEED);
+        ret = k_madvise(m->dst, r->new_length, K_MADV_DONTNEED_LOCKED);
     if (k_failed(ret))
         note(m, REMAP_STEP_ANON_VMA, ret);
     if (!read_only)
@@ -308,8 +325,6 @@ static void settle(struct move *m)
     }
     disarm(m, m->dst, r->new_length);
     process_set_last(m->proc, m->dst, m->dst + r->new_length, r->prot);
-    if (m->locked && m->lock_full)
-        k_mlock2(m->dst, r->new_length, 0);
     m->report.verdict = ENGINE_RELOCATED;
     m->report.reason = REMAP_REASON_NONE;
     m->report.address = m->dst;
@@ -350,41 +365,21 @@ static void undo(struct move *m, enum remap_reason reason)
     m->report.rescued = true;
 }
 
-/*
- * mlock: MREMAP_DONTUNMAP clears it on the emptied VMA, and UFFDIO_MOVE wants both sides alike
- * (EINVAL). Found out only then: memory is rarely locked. True: the destination is locked now too.
- */
-static bool carry_lock(struct move *m)
-{
-    struct process *proc = m->proc;
-    const struct engine_request *r = m->req;
-    /* MS_INVALIDATE of locked memory is refused with EBUSY, and does nothing else (msync(2)). */
-    if (k_msync(m->place.park, page_size(), MS_INVALIDATE | MS_ASYNC) != -EBUSY)
-        return false;
-    m->locked = true;
-    m->lock_full = vma_is_fully_locked(m->place.park);
-    disarm(m, m->dst, r->new_length);
-    long ret = k_mlock2(m->dst, r->new_length, MLOCK_ONFAULT);
-    if (k_failed(ret))
-        note(m, REMAP_STEP_PROTECT, ret);
-    bool locked = !k_failed(ret);
-    ret = uffd_register(proc->uffd.fd, m->dst, r->new_length);
-    if (k_failed(ret))
-        note(m, REMAP_STEP_REGISTER, ret);
-    return locked && !k_failed(ret);
-}
-
 static void move_pages(struct move *m)
 {
-    struct process *proc = m->proc;
-    uint64_t *pages = &m->report.pages;
-    enum uffd_result result = uffd_move_all(proc, m->dst, m->place.park, m->page_bytes, pages);
-    if (result == UFFD_STUCK && *pages == 0 && carry_lock(m))
-        result = uffd_move_all(proc, m->dst, m->place.park, m->page_bytes, pages);
-    if (result == UFFD_MOVED_ALL)
+    if (uffd_move_all(m->proc, m->dst, m->place.park, m->page_bytes, &m->report.pages) ==
+        UFFD_MOVED_ALL)
         settle(m);
     else
-        undo(m, m->locked && *pages == 0 ? REMAP_REASON_LOCK : REMAP_REASON_SHARED_PAGES);
+        undo(m, REMAP_REASON_SHARED_PAGES);
+}
+
+/* msync(2): MS_INVALIDATE of locked memory is refused with EBUSY; otherwise nothing happens here.
+ */
+static void find_lock(struct move *m)
+{
+    m->locked = k_msync(m->req->src, page_size(), MS_INVALIDATE | MS_ASYNC) == -EBUSY;
+    m->lock_full = m->locked && vma_is_fully_locked(m->req->src);
 }
 
 static long choose_destination(struct move *m)
@@ -426,6 +421,7 @@ struct engine_report engine_move(struct process *proc, const struct engine_reque
                     req->new_length < req->old_length;
     m.page_bytes = req->old_length < req->new_length ? req->old_length : req->new_length;
     m.move_prot = req->prot | PROT_READ | PROT_WRITE;
+    find_lock(&m);
     long ret = choose_destination(&m);
     if (!k_failed(ret)) {
         enum remap_reason huge = check_huge(&m);
@@ -444,7 +440,8 @@ struct engine_report engine_move(struct process *proc, const struct engine_reque
     }
     m.emptied = req->src;
     m.emptied_len = req->old_length;
-    if ((!want_own || take(&m)) && park(&m) && place(&m) && give_anon_vma(&m) && arm(&m))
+    if ((!want_own || take(&m)) && park(&m) && place(&m) && carry_lock(&m) && give_anon_vma(&m) &&
+        arm(&m))
         move_pages(&m);
     drop_reservation(&m);
     place_release(&m.place, m.report.verdict == ENGINE_RELOCATED && !m.locked && !m.report.rescued);

@@ -40,17 +40,15 @@ struct engine_request {
 };
 
 enum engine_verdict {
-    ENGINE_REFUSED,   /* nothing has changed */
+    ENGINE_REFUSED,   /* the source is where and as it was; a FIXED destination may be unmapped */
     ENGINE_RELOCATED, /* the memory is at `address`, merged as far as the kernel merges */
     ENGINE_PLAIN,     /* the memory is at `address`, as a plain mremap() would have left it */
-    ENGINE_FAILED,    /* the source is where it was; `error` is for the program */
 };
 
 struct engine_report {
     enum engine_verdict verdict;
     enum remap_reason reason;
     uintptr_t address;
-    long error;     /* ENGINE_FAILED: negative errno */
     uint64_t pages; /* populated base pages moved, if they were counted on the way */
     bool rescued;   /* some pages had to be copied */
 };

@@ -100,7 +100,8 @@ struct k_uffdio_move {
 #define K_UFFD_FEATURE_MOVE   (1ull << 16)
 #define K_UFFD_USER_MODE_ONLY 1 /* userfaultfd(2), Linux 5.11 */
 
-#define K_MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#define K_MADV_POPULATE_WRITE  23 /* Linux 5.14 */
+#define K_MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
 
 #if defined(__x86_64__)
 static inline long k_syscall6(long n, long a, long b, long c, long d, long e, long f)

@@ -6,8 +6,10 @@
 #include "kernel.h"
 #include "page_size.h"
 #include "pages.h"
+#include "place.h"
 #include "process.h"
 #include "stats.h"
+#include "uffd.h"
 
 #define OURS     (K_MREMAP_RELOCATE | K_MREMAP_MUST)
 #define PLAIN    (K_MREMAP_MAYMOVE | K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)
@@ -20,7 +22,6 @@ struct decision {
     struct process *proc; /* NULL until something could move */
     bool asked;           /* the program itself passed 8 or 16 */
     bool must;            /* ... 16 */
-    struct timespec begun;
     struct stats_call account;
     long result;
 };
@@ -64,12 +65,18 @@ void wrap_hand_over(struct process *p)
     add(&c->reasons[REMAP_REASON_NONE], in_place);
 }
 
-/* The call as it is, but for the flags that only we know. */
+/* The call as it is, but for the flags that only we know. Our own address space must not be what
+ * makes it fail. */
 static long call_plain(const struct decision *d)
 {
     struct wrap_call plain = *d->call;
     plain.flags &= ~OURS;
-    return d->plain(&plain);
+    long ret = d->plain(&plain);
+    if (ret == -ENOMEM) {
+        place_discard();
+        ret = d->plain(&plain);
+    }
+    return ret;
 }
 
 static void set(struct decision *d, enum remap_outcome outcome, enum remap_reason reason,
@@ -136,12 +143,22 @@ static bool arguments_are_valid(const struct wrap_call *c)
            !(c->addr < c->dst + new_length && c->dst < c->addr + old_length);
 }
 
+static uint64_t now_ns(void)
+{
+    /* Not through libc: the vDSO may be what the program has just moved. */
+    struct timespec ts = {0, 0};
+    k_syscall6(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&ts, 0, 0, 0, 0);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
 /* The kernel's own flag. False: it does not know it after all; nothing has happened. */
 static bool try_native(struct decision *d)
 {
     const struct wrap_call *c = d->call;
     unsigned long flags = (c->flags & PLAIN) | (d->must ? K_MREMAP_MUST : K_MREMAP_RELOCATE);
+    uint64_t begun = now_ns();
     long ret = k_mremap(c->addr, c->old_length, c->new_length, flags, c->dst);
+    d->account.nanoseconds = now_ns() - begun;
     if (ret == -EINVAL) {
         atomic_store_explicit(&d->proc->native_dead, 1, memory_order_relaxed);
         return false;
@@ -216,7 +233,20 @@ static bool is_alone(void)
     return &__libc_single_threaded && __libc_single_threaded;
 }
 
-static void relocate(struct decision *d)
+/* True if the program's own userfaultfd watches the source: it would see our moves as events. */
+static bool is_watched(struct decision *d, const struct engine_request *r)
+{
+    if (atomic_load_explicit(&d->proc->armed, memory_order_relaxed))
+        return true;
+    if (!process_has_other_uffd())
+        return false;
+    long ret = uffd_register(d->proc->uffd.fd, r->src, r->old_length);
+    if (!k_failed(ret))
+        uffd_unregister(d->proc->uffd.fd, r->src, r->old_length);
+    return ret == -EBUSY;
+}
+
+static void relocate(struct decision *d, bool have_tier)
 {
     const struct wrap_call *c = d->call;
     struct engine_request r = {
@@ -230,8 +260,8 @@ static void relocate(struct decision *d)
         .must = d->must,
     };
     enum remap_reason reason = look(d, &r);
-    if (reason == REMAP_REASON_NONE && atomic_load_explicit(&d->proc->armed, memory_order_relaxed))
-        reason = REMAP_REASON_ARMED;
+    if (reason == REMAP_REASON_NONE && !have_tier)
+        reason = REMAP_REASON_NO_TIER;
     if (reason == REMAP_REASON_EMPTY || reason == REMAP_REASON_NOT_MAPPED) {
         pass(d, reason); /* merges by itself, or the kernel's errno: with MUST too */
         return;
@@ -260,7 +290,14 @@ static void relocate(struct decision *d)
         refuse(d, REMAP_REASON_NO_TIER);
         return;
     }
+    if (is_watched(d, &r)) {
+        gate_leave(&saved);
+        refuse(d, REMAP_REASON_ARMED);
+        return;
+    }
+    uint64_t begun = now_ns();
     struct engine_report report = engine_move(d->proc, &r);
+    d->account.nanoseconds = now_ns() - begun;
     gate_leave(&saved);
     switch (report.verdict) {
     case ENGINE_REFUSED:
@@ -274,10 +311,6 @@ static void relocate(struct decision *d)
         break;
     case ENGINE_PLAIN:
         set(d, REMAP_OUTCOME_PLAIN, report.reason, (long)report.address);
-        break;
-    case ENGINE_FAILED:
-        set(d, REMAP_OUTCOME_FAILED, d->must ? REMAP_REASON_MUST : REMAP_REASON_KERNEL,
-            report.error);
         break;
     }
     d->account.rescued = report.rescued;
@@ -310,7 +343,7 @@ static void decide(struct decision *d)
         set(d, REMAP_OUTCOME_PLAIN, REMAP_REASON_NO_TIER, call_plain(d));
         return;
     }
-    relocate(d);
+    relocate(d, uffd);
 }
 
 static void count_early(_Atomic uint64_t *kind)
@@ -368,17 +401,12 @@ long wrap_mremap(const struct wrap_call *call, wrap_plain plain)
         }
     }
     d.proc = process_get();
-    if (!d.proc) {
+    if (!d.proc) { /* no room for our state, or it is just being made */
         refuse(&d, REMAP_REASON_STARTING);
         wrap_count_unmoved(k_failed(d.result));
         return d.result;
     }
-    clock_gettime(CLOCK_MONOTONIC, &d.begun);
     decide(&d);
-    struct timespec ended;
-    clock_gettime(CLOCK_MONOTONIC, &ended);
-    d.account.nanoseconds = (uint64_t)(ended.tv_sec - d.begun.tv_sec) * 1000000000u +
-                            (uint64_t)ended.tv_nsec - (uint64_t)d.begun.tv_nsec;
     wrap_hand_over(d.proc);
     stats_call(d.proc->stats, &d.account);
     return d.result;

@@ -5,6 +5,7 @@
 
 #include "kernel.h"
 #include "page_size.h"
+#include "zone.h"
 
 /* The longest range that uses the arena: above, a reservation of its own is no noticeable cost. */
 #define ARENA_LENGTH (4ul << 20)
@@ -86,7 +87,7 @@ static bool claim_arena(struct place *p, size_t length, bool want_own, uintptr_t
         return false;
     uintptr_t base = atomic_load_explicit(&arena.base, memory_order_relaxed);
     if (base == 0) {
-        long ret = k_reserve(0, arena_size(), 0);
+        long ret = zone_reserve(arena_size());
         if (!k_failed(ret)) {
             base = (uintptr_t)ret;
             arena.dirty_low = arena.dirty_high = 0;
@@ -115,20 +116,12 @@ long place_claim(struct place *p, size_t length, bool want_own, uintptr_t like, 
     if (claim_arena(p, length, want_own, like, avoid, avoid_length))
         return 0;
     size_t size = 2 * slot_size(length);
-    long base = k_reserve(0, size, 0);
+    long base = zone_reserve(size);
     if (k_failed(base))
         return base;
     if (overlaps((uintptr_t)base, size, avoid, avoid_length)) {
-        /* The kernel chose the very hole that is the destination: choose again beside it. */
-        long other = k_reserve(0, size, 0);
-        k_munmap((uintptr_t)base, size);
-        if (k_failed(other))
-            return other;
-        base = other;
-        if (overlaps((uintptr_t)base, size, avoid, avoid_length)) {
-            k_munmap((uintptr_t)base, size);
-            return -ENOMEM;
-        }
+        k_munmap((uintptr_t)base, size); /* the program's own destination lies in the zone */
+        return -ENOMEM;
     }
     lay_out(p, (uintptr_t)base, size, length, want_own, like);
     return 0;
@@ -160,6 +153,28 @@ void place_surrender(struct place *p)
         atomic_store_explicit(&arena.base, 0, memory_order_relaxed);
         atomic_store_explicit(&arena.claimed, 0, memory_order_release);
     }
+}
+
+void place_discard(void)
+{
+    if (atomic_exchange_explicit(&arena.claimed, 1, memory_order_acquire) != 0)
+        return;
+    uintptr_t base = atomic_load_explicit(&arena.base, memory_order_relaxed);
+    if (base != 0 && !k_failed(k_munmap(base, arena_size())))
+        atomic_store_explicit(&arena.base, 0, memory_order_relaxed);
+    atomic_store_explicit(&arena.claimed, 0, memory_order_release);
+}
+
+bool place_is_there_room(void)
+{
+    enum { VMAS = 16 };
+    long base = k_reserve(0, VMAS * page_size(), 0);
+    bool room = !k_failed(base);
+    for (unsigned i = 1; room && i < VMAS; i += 2)
+        room = !k_failed(k_mprotect((uintptr_t)base + i * page_size(), page_size(), PROT_READ));
+    if (!k_failed(base))
+        k_munmap((uintptr_t)base, VMAS * page_size());
+    return room;
 }
 
 void place_trampled(uintptr_t addr, size_t length)

@@ -41,6 +41,13 @@ void place_release(struct place *p, bool keep);
 /* Gives up the claim on the region and all that lies in it: it belongs to the program now. */
 void place_surrender(struct place *p);
 
+/* Gives the arena up if nobody uses it: the process has run out of VMAs. */
+void place_discard(void);
+
+/* False if the process is so close to vm.max_map_count that our own mappings could be the ones that
+ * make the program's fail. */
+bool place_is_there_room(void);
+
 /* The program mapped something over [addr, addr + length) (MREMAP_FIXED): an arena there is lost.
  */
 void place_trampled(uintptr_t addr, size_t length);

@@ -25,6 +25,9 @@
 
 typedef void *(*mremap_function)(void *, size_t, size_t, int, ...);
 
+/* Set by the syscall() stub once it sees SYS_userfaultfd. */
+__attribute__((used)) volatile char remap_program_has_uffd;
+
 static mremap_function foreign_mremap; /* NULL: libc's, or none */
 static bool direct; /* the constructor has run, we are active, and nobody else is in line */
 
@@ -67,6 +70,8 @@ static long intercepted(const struct wrap_call *c)
     ensure_init();
     if (process_activity() == PROCESS_INERT)
         return next_mremap(c);
+    if (remap_program_has_uffd)
+        process_saw_userfaultfd();
     return wrap_mremap(c, next_mremap);
 }
 
@@ -144,7 +149,9 @@ __asm__(".text\n"
         "    endbr64\n"
         "    cmpq $25, %rdi\n" /* SYS_mremap */
         "    je 1f\n"
-        "    movq remap_next_syscall(%rip), %rax\n"
+        "    cmpq $323, %rdi\n" /* SYS_userfaultfd: noticed, and passed on */
+        "    je 3f\n"
+        "4:  movq remap_next_syscall(%rip), %rax\n"
         "    testq %rax, %rax\n"
         "    je 2f\n"
         "    jmpq *%rax\n"
@@ -155,8 +162,10 @@ __asm__(".text\n"
         "    movq %r9, %r8\n"
         "    jmp remap_syscall_mremap\n"
         "2:  jmp remap_own_syscall\n"
+        "3:  movb $1, remap_program_has_uffd(%rip)\n"
+        "    jmp 4b\n"
         ".size syscall, . - syscall\n");
-_Static_assert(SYS_mremap == 25, "the stub compares with 25");
+_Static_assert(SYS_mremap == 25 && SYS_userfaultfd == 323, "the stub compares with these");
 #elif defined(__aarch64__)
 __asm__(".text\n"
         ".globl syscall\n"
@@ -165,7 +174,9 @@ __asm__(".text\n"
         "    hint #34\n"     /* bti c */
         "    cmp x0, #216\n" /* SYS_mremap */
         "    b.eq 1f\n"
-        "    adrp x16, remap_next_syscall\n"
+        "    cmp x0, #282\n" /* SYS_userfaultfd: noticed, and passed on */
+        "    b.eq 3f\n"
+        "4:  adrp x16, remap_next_syscall\n"
         "    ldr x16, [x16, #:lo12:remap_next_syscall]\n"
         "    cbz x16, 2f\n"
         "    br x16\n"
@@ -176,8 +187,12 @@ __asm__(".text\n"
         "    mov x4, x5\n"
         "    b remap_syscall_mremap\n"
         "2:  b remap_own_syscall\n"
+        "3:  adrp x16, remap_program_has_uffd\n"
+        "    mov w17, #1\n"
+        "    strb w17, [x16, #:lo12:remap_program_has_uffd]\n"
+        "    b 4b\n"
         ".size syscall, . - syscall\n");
-_Static_assert(SYS_mremap == 216, "the stub compares with 216");
+_Static_assert(SYS_mremap == 216 && SYS_userfaultfd == 282, "the stub compares with these");
 #endif
 
 static void in_child(void)

@@ -6,6 +6,7 @@
 #include "page_size.h"
 #include "place.h"
 #include "stats.h"
+#include "zone.h"
 
 /* How often a thread yields to the one that is making or opening what it needs. */
 #define PATIENCE 1000
@@ -17,6 +18,7 @@ static enum process_activity activity = PROCESS_INERT;
 static struct probe_result probe;
 static _Atomic bool probed;
 static bool warned;
+static _Atomic bool other_uffd;
 
 static struct descriptor inherited[3]; /* what a parent had open: closed in the child */
 
@@ -55,6 +57,16 @@ enum process_activity process_activity(void)
 const struct remap_options *process_options(void)
 {
     return &options;
+}
+
+void process_saw_userfaultfd(void)
+{
+    atomic_store_explicit(&other_uffd, true, memory_order_relaxed);
+}
+
+bool process_has_other_uffd(void)
+{
+    return atomic_load_explicit(&other_uffd, memory_order_relaxed);
 }
 
 const struct probe_result *process_probe(void)
@@ -136,7 +148,9 @@ static struct process *make(void)
     struct process *p = atomic_load_explicit(&pages, memory_order_acquire);
     if (!p) {
         size_t size = page_align(sizeof(*p));
-        long ret = k_mmap(0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+        if (!place_is_there_room())
+            return NULL;
+        long ret = zone_map(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
         if (k_failed(ret))
             return NULL;
         if (k_failed(k_madvise((uintptr_t)ret, size, MADV_WIPEONFORK))) {
@@ -222,7 +236,10 @@ static bool reopen(struct process *p, struct descriptor *d, long (*open)(struct 
 
 static long open_uffd(struct descriptor *d)
 {
-    return descriptor_open_uffd(d, probe.user_mode_only);
+    long ret = descriptor_open_uffd(d, probe.user_mode_only);
+    if (ret == -EPERM && !probe.user_mode_only)
+        ret = descriptor_open_uffd(d, true); /* privileges were dropped after the probe */
+    return ret;
 }
 
 static long open_pagemap(struct descriptor *d)

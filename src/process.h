@@ -73,6 +73,11 @@ long process_vma_at(struct process *proc, uintptr_t addr, struct vma *out);
 void process_set_last(struct process *proc, uintptr_t start, uintptr_t end, int prot);
 bool process_adjoins_last(struct process *proc, uintptr_t start, uintptr_t end, int prot);
 
+/* The program has opened a userfaultfd through syscall(). From then on each source is tested for
+ * one that watches it. (Other ways to open one are noticed when it gets in our way.) */
+void process_saw_userfaultfd(void);
+bool process_has_other_uffd(void);
+
 /* pthread_atfork child handler. */
 void process_reset_in_child(void);
 /* At exit: removes the statistics file unless it is to be kept. */

@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include "page_size.h"
 #include "text.h"
+#include "zone.h"
 
 _Static_assert(REMAP_OUTCOME_COUNT <= REMAP_STATS_OUTCOMES, "outcomes outgrew the file");
 _Static_assert(REMAP_REASON_COUNT <= REMAP_STATS_REASONS, "reasons outgrew the file");
@@ -296,8 +297,8 @@ struct remap_stats *stats_create_file(const struct remap_stats *content,
             done += k_failed(ret) ? 0 : (size_t)ret;
         }
         if (done == sizeof(*content))
-            ret = k_mmap(0, page_align(sizeof(*content)), PROT_READ | PROT_WRITE, MAP_SHARED,
-                         (int)fd);
+            ret =
+                zone_map(page_align(sizeof(*content)), PROT_READ | PROT_WRITE, MAP_SHARED, (int)fd);
         if (k_failed(ret))
             k_unlinkat(AT_FDCWD, path, 0);
         k_close((int)fd); /* the mapping keeps the file, and with it the lock */

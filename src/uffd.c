@@ -48,7 +48,7 @@ static size_t move_once(int fd, uintptr_t dst, uintptr_t src, size_t length, lon
 static bool unstick(struct process *proc, long error, uintptr_t dst, uintptr_t src, size_t length)
 {
     if (error == -EEXIST) /* touched between place and register: what was moved wins */
-        return !k_failed(k_madvise(dst, page_size(), MADV_DONTNEED));
+        return !k_failed(k_madvise(dst, page_size(), K_MADV_DONTNEED_LOCKED));
     if (error != -EBUSY)
         return false;
     bool unmerged = !k_failed(k_madvise(src, length, MADV_UNMERGEABLE)); /* KSM pages */
