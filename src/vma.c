@@ -50,9 +50,11 @@ static long query(int maps_fd, uintptr_t addr, struct vma *out)
         return ret;
     bool shared = (q.vma_flags & K_PROCMAP_SHARED) != 0;
     enum vma_kind kind = VMA_OTHER;
-    if (!shared && q.inode == 0 && (q.vma_flags & K_PROCMAP_WRITABLE)) {
-        /* The kernel's own mappings are not writable, but for the main stack: AT_RANDOM is there.
-         */
+    uint64_t readable = K_PROCMAP_READABLE | K_PROCMAP_EXECUTABLE;
+    if (!shared && q.inode == 0 &&
+        ((q.vma_flags & K_PROCMAP_WRITABLE) || !(q.vma_flags & readable))) {
+        /* The kernel's own mappings are readable or executable and not writable, but for the main
+         * stack: AT_RANDOM is there. */
         uintptr_t on_stack = getauxval(AT_RANDOM);
         kind = q.vma_start <= on_stack && on_stack < q.vma_end ? VMA_OTHER : VMA_ANON;
     } else if (!shared && (q.inode == 0 || q.dev_major == 0)) {
