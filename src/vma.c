@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "vma.h"
 
+#include <stdatomic.h>
 #include <sys/auxv.h>
+#include <sys/sysmacros.h>
 
 #include "kernel.h"
 #include "text.h"
@@ -26,6 +28,23 @@ static enum vma_kind kind_of(bool shared, uint64_t inode, const char *name)
 {
     return !shared && (inode != 0 ? is_zero_name(name) : is_ordinary_name(name)) ? VMA_ANON
                                                                                  : VMA_OTHER;
+}
+
+/* The same by device and inode, of which the first is asked for once. */
+static bool is_dev_zero(const struct k_procmap_query *q)
+{
+    static _Atomic uint64_t known; /* inode; 0: not asked yet */
+    static _Atomic uint64_t device;
+    uint64_t inode = atomic_load_explicit(&known, memory_order_acquire);
+    if (inode == 0) {
+        struct stat st = {.st_ino = UINT64_MAX};
+        k_fstatat(AT_FDCWD, "/dev/zero", &st, 0);
+        inode = st.st_ino;
+        atomic_store_explicit(&device, st.st_dev, memory_order_relaxed);
+        atomic_store_explicit(&known, inode, memory_order_release);
+    }
+    return q->inode == inode && makedev(q->dev_major, q->dev_minor) ==
+                                    atomic_load_explicit(&device, memory_order_relaxed);
 }
 
 /* Asks for the name only where it decides: composing a file's path takes as long as all the rest.
@@ -57,17 +76,15 @@ static long query(int maps_fd, uintptr_t addr, struct vma *out)
          * stack: AT_RANDOM is there. */
         uintptr_t on_stack = getauxval(AT_RANDOM);
         kind = q.vma_start <= on_stack && on_stack < q.vma_end ? VMA_OTHER : VMA_ANON;
-    } else if (!shared && (q.inode == 0 || q.dev_major == 0)) {
-        /* /dev/zero lies on a file system without a device of its own, as ordinary files rarely do
-         */
+    } else if (!shared && q.inode == 0) {
         char name[128];
-        struct k_procmap_query named;
         name[0] = '\0';
-        ret = query_once(maps_fd, addr, &named, name, sizeof(name));
-        if (k_failed(ret) && ret != -ENAMETOOLONG)
+        ret = query_once(maps_fd, addr, &q, name, sizeof(name));
+        if (k_failed(ret))
             return ret;
-        if (!k_failed(ret))
-            kind = kind_of(shared, q.inode, name);
+        kind = kind_of(shared, q.inode, name);
+    } else if (!shared && is_dev_zero(&q)) {
+        kind = VMA_ANON;
     }
     *out = (struct vma){
         .start = (uintptr_t)q.vma_start,
