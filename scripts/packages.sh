@@ -5,7 +5,7 @@
 packages=(
     build-essential meson ninja-build pkg-config
     libsmartcols-dev libjansson-dev libseccomp-dev libunwind-dev libcmocka-dev
-    luajit
+    luajit jq
 )
 
 # install_packages: installs what is missing of "${packages[@]}", with sudo where we are not root.

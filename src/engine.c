@@ -15,6 +15,7 @@ struct move {
     struct place place;
     uintptr_t dst;      /* final destination */
     bool reserved;      /* dst is a reservation of ours (the kernel chose it) */
+    bool placed;        /* the emptied VMA is at dst */
     bool registered;    /* dst was registered with the userfaultfd */
     uintptr_t emptied;  /* address of the VMA that carries the attributes: own, or the source */
     size_t emptied_len; /* its length: new_length once taken */
@@ -102,10 +103,36 @@ static bool finish_once(struct move *m, uintptr_t from, size_t length, long *err
             k_munmap(r->src, back);
         return false;
     }
-    k_munmap(m->dst, r->new_length); /* ours, or unmapped by any mremap(MREMAP_FIXED) */
+    if (m->placed || m->reserved)
+        k_munmap(m->dst, r->new_length);
     m->reserved = false;
     m->report.verdict = ENGINE_REFUSED;
     return true;
+}
+
+/* No mremap() brings the range to where it belongs: its contents are copied there. */
+static void finish_by_copy(struct move *m, uintptr_t from, size_t length)
+{
+    const struct engine_request *r = m->req;
+    bool fixed = (r->flags & K_MREMAP_FIXED) != 0;
+    bool any_address_will_do = !fixed && !r->must && length >= r->new_length;
+    bool source_mapped = (r->flags & K_MREMAP_DONTUNMAP) || m->emptied == r->src;
+    size_t back = length < r->old_length ? length : r->old_length;
+    if (fixed && !r->must && copy_to(from, length, m->dst, r->prot, true)) {
+        m->report.verdict = ENGINE_PLAIN;
+        m->report.address = m->dst;
+    } else if (!any_address_will_do && copy_to(from, back, r->src, r->prot, source_mapped)) {
+        m->report.verdict = ENGINE_REFUSED;
+    } else {
+        /* The program gets the address where its memory is. (With FIXED it asked for another one,
+         * but neither that nor the old one can be had; the alternative is to lose pages.) */
+        place_surrender(&m->place);
+        m->report.verdict = ENGINE_PLAIN;
+        m->report.address = from;
+    }
+    if (m->report.address != m->dst && (m->placed || m->reserved))
+        k_munmap(m->dst, r->new_length);
+    m->reserved = false;
 }
 
 /*
@@ -115,7 +142,6 @@ static bool finish_once(struct move *m, uintptr_t from, size_t length, long *err
  */
 static void finish_plainly(struct move *m, uintptr_t from, size_t length, enum remap_reason reason)
 {
-    const struct engine_request *r = m->req;
     long error = -EFAULT;
     m->report.reason = reason;
     /* Out of VMAs for a moment, because other threads map too: the likely reason to come round. */
@@ -126,22 +152,7 @@ static void finish_plainly(struct move *m, uintptr_t from, size_t length, enum r
     }
     m->report.rescued = true;
     note(m, REMAP_STEP_UNDO, error);
-    m->report.verdict = ENGINE_PLAIN;
-    if (!(r->flags & K_MREMAP_FIXED) && length >= r->new_length) {
-        /* The program takes any address: it gets the one where its memory is. */
-        place_surrender(&m->place);
-        m->report.address = from;
-    } else if (!r->must && copy_to(from, length, m->dst, r->prot, true)) {
-        m->reserved = false;
-        m->report.address = m->dst;
-    } else if (copy_to(from, length < r->old_length ? length : r->old_length, r->src, r->prot,
-                       (r->flags & K_MREMAP_DONTUNMAP) || m->emptied == r->src)) {
-        m->report.verdict = ENGINE_REFUSED;
-    } else {
-        /* Neither address can be had: rather an address that was not asked for than lost pages. */
-        place_surrender(&m->place);
-        m->report.address = from;
-    }
+    finish_by_copy(m, from, length);
 }
 
 /* Step 1: the source goes to our own place, grown or shrunk to its new length. */
@@ -201,6 +212,7 @@ static bool place(struct move *m)
         return false;
     }
     m->reserved = false;
+    m->placed = true;
     if (m->emptied == m->req->src)
         m->emptied = 0; /* moved away: the source address is free */
     return true;

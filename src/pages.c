@@ -32,7 +32,7 @@ static long scan(int fd, uintptr_t start, uintptr_t end, struct k_page_region *r
 long pages_first_run(int fd, uintptr_t start, uintptr_t end, uintptr_t *run_start,
                      uintptr_t *run_end)
 {
-    struct k_page_region region;
+    struct k_page_region region = {0, 0, 0};
     uintptr_t walked;
     if (start >= end)
         return 0;
@@ -46,14 +46,14 @@ long pages_first_run(int fd, uintptr_t start, uintptr_t end, uintptr_t *run_star
 
 long pages_any(int fd, uintptr_t start, uintptr_t end)
 {
-    struct k_page_region region;
+    struct k_page_region region = {0, 0, 0};
     uintptr_t walked;
     return scan(fd, start, end, &region, 1, 1, &walked);
 }
 
 long pages_count(int fd, uintptr_t start, uintptr_t end, size_t enough)
 {
-    struct k_page_region regions[16];
+    struct k_page_region regions[16] = {{0, 0, 0}};
     size_t found = 0;
     while (start < end && found <= enough) {
         uintptr_t walked;
@@ -72,7 +72,7 @@ long pages_count(int fd, uintptr_t start, uintptr_t end, size_t enough)
 /* 1 if the page at addr is mapped by a PMD. */
 static long huge_at(int fd, uintptr_t addr)
 {
-    struct k_page_region region;
+    struct k_page_region region = {0, 0, 0};
     struct k_pagemap_scan s = {
         .size = sizeof(s),
         .start = addr,
