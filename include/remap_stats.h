@@ -166,7 +166,12 @@ struct remap_stats_identity {
     uint32_t reserved; /* 0 */
 };
 
-/* Counters: only ever added to. */
+/*
+ * Counters: only ever added to. Calls that cannot move anything (no MAYMOVE, same size, shrinking,
+ * growth that found room) are counted in batches: at the next call that could move, every 64 such
+ * calls, at exit and in remap_statistics(). An error that such a call returned is counted as
+ * FAILED, without its errno.
+ */
 struct remap_stats_counters {
     uint64_t calls;                          /* mremap() seen: the sum of `outcomes` */
     uint64_t outcomes[REMAP_STATS_OUTCOMES]; /* calls by enum remap_outcome */

@@ -228,5 +228,8 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
 
 __attribute__((destructor)) static void end(void)
 {
+    struct process *p = process_peek();
+    if (p)
+        wrap_hand_over(p);
     process_end();
 }

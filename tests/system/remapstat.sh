@@ -1,0 +1,226 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# remapstat.sh CASE REMAPSTAT LIBRARY HELPERS: the command as its users meet it. HELPERS is the
+# directory of mover and jsoncheck. Exit status 0, 1, or 77 (skipped).
+set -u
+case=$1 remapstat=$2 library=$3 helpers=$4
+mover=$helpers/mover
+json=$helpers/jsoncheck
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+mkdir -m 700 "$dir/stats"
+export REMAP_STATS_DIR=$dir/stats
+unset LD_PRELOAD REMAP_POLICY
+keys=(pid comm vmas runs limit tier policy calls moves relocated merged saved bytes_moved)
+
+fail() {
+    echo "$case: $*" >&2
+    exit 1
+}
+
+# expect STATUS COMMAND...: output goes to $dir/out and $dir/err
+expect() {
+    local want=$1 status
+    shift
+    "$@" >"$dir/out" 2>"$dir/err" </dev/null
+    status=$?
+    ((status == want)) || fail "status $status, not $want: $* ($(tail -n 3 "$dir/err"))"
+}
+
+# start_mover: a shimmed process that has moved memory, as the coprocess with pid $pid
+start_mover() {
+    coproc PEER { LD_PRELOAD=$library exec "$mover"; }
+    pid=$PEER_PID
+    local answer
+    echo "move ${1:-5}" >&"${PEER[1]}"
+    read -r answer <&"${PEER[0]}" || fail "the mover did not answer"
+    [[ -e $REMAP_STATS_DIR/$pid ]] || fail "no statistics file of the mover"
+}
+
+stop_mover() {
+    echo quit >&"${PEER[1]}"
+    wait "$pid"
+}
+
+run_status() {
+    expect 0 "$remapstat" run --lib "$library" -- true
+    expect 7 "$remapstat" run --lib "$library" -- sh -c 'exit 7'
+    expect 127 "$remapstat" run --lib "$library" -- "$dir/nothing-here"
+    : >"$dir/plain"
+    expect 126 "$remapstat" run --lib "$library" -- "$dir/plain"
+}
+
+run_moves() {
+    printf 'move 9\nstatus 3\n' |
+        "$remapstat" run --lib "$library" -- "$mover" >"$dir/out" 2>"$dir/err"
+    (($? == 3)) || fail "the exit status is lost"
+    [[ $(cat "$dir/out") =~ ^[0-9]+$ ]] || fail "stdout is not the program's alone: $(cat "$dir/out")"
+    [[ -s $dir/err ]] || fail "no summary"
+}
+
+run_signal() {
+    expect 143 "$remapstat" run --lib "$library" -- sh -c 'kill -TERM $$'
+    # A signal to remapstat reaches the program, and the program's end is remapstat's.
+    mkfifo "$dir/up" "$dir/never"
+    "$remapstat" run --lib "$library" -- \
+        sh -c 'trap "exit 9" TERM; echo up; while :; do read -r line; done' \
+        >"$dir/up" 2>"$dir/err" 0<>"$dir/never" &
+    local runner=$! line
+    read -r line <"$dir/up"
+    kill -TERM "$runner"
+    wait "$runner"
+    local status=$?
+    ((status == 9 || status == 143)) || fail "status $status after SIGTERM"
+}
+
+run_appends() {
+    local seen
+    expect 0 env LD_PRELOAD="$library" "$remapstat" run --lib "$library" -- \
+        sh -c 'echo "$LD_PRELOAD $REMAP_POLICY"'
+    seen=$(cat "$dir/out")
+    [[ $seen == *"$library"* ]] || fail "LD_PRELOAD is '$seen'"
+    expect 0 env LD_PRELOAD="$helpers/libcounting.so" "$remapstat" run --policy always \
+        --lib "$library" -- sh -c 'echo "$LD_PRELOAD $REMAP_POLICY"'
+    seen=$(cat "$dir/out")
+    [[ $seen == "$helpers/libcounting.so"[:\ ]"$library always" ]] || fail "LD_PRELOAD is '$seen'"
+}
+
+run_summary() {
+    printf 'move 9\nquit\n' | "$remapstat" run --json --lib "$library" -- "$mover" \
+        >"$dir/out" 2>"$dir/err" || fail "status $?"
+    grep -v '^[0-9]*$' "$dir/err" | "$json" object || fail "the summary: $(cat "$dir/err")"
+}
+
+json_list() {
+    expect 0 "$remapstat" --json
+    "$json" array <"$dir/out" || fail "an empty list"
+    start_mover
+    expect 0 "$remapstat" --json
+    "$json" "pid=$pid" comm=mover calls=5 moves=5 "${keys[@]}" <"$dir/out" || fail "list"
+    expect 0 "$remapstat"
+    grep -q "$pid.*mover" "$dir/out" || fail "not in the table: $(cat "$dir/out")"
+    stop_mover
+}
+
+json_pid() {
+    start_mover 12
+    expect 0 "$remapstat" --json "$pid"
+    "$json" object "pid=$pid" moves=12 "${keys[@]}" <"$dir/out" || fail "$(cat "$dir/out")"
+    local lines
+    lines=$(wc -l <"/proc/$pid/maps")
+    "$json" object "vmas=$lines" <"$dir/out" || fail "vmas"
+    expect 0 "$remapstat" "$pid"
+    stop_mover
+}
+
+interval() {
+    start_mover
+    expect 0 "$remapstat" --json "$pid" 1 2
+    "$json" lines "pid=$pid" <"$dir/out" || fail "lines"
+    (($(wc -l <"$dir/out") == 2)) || fail "not two lines"
+    stop_mover
+}
+
+json_probe() {
+    expect 0 "$remapstat" probe --json
+    "$json" object tier <"$dir/out" || fail "$(cat "$dir/out")"
+    expect 0 "$remapstat" probe
+}
+
+json_env() {
+    expect 0 env REMAP_POLICY=always REMAP_MAX_BYTES=lots "$remapstat" env --json
+    "$json" array variable value from <"$dir/out" || fail "$(cat "$dir/out")"
+    grep -q lots "$dir/out" || fail "the bad value is not shown"
+    expect 0 "$remapstat" env
+}
+
+usage() {
+    expect 0 "$remapstat" --help
+    [[ -s $dir/out && ! -s $dir/err ]] || fail "--help belongs on stdout"
+    expect 0 "$remapstat" --version
+    expect 2 "$remapstat" --no-such-option
+    [[ -s $dir/err && ! -s $dir/out ]] || fail "usage errors belong on stderr"
+    expect 2 "$remapstat" 0x12
+    expect 2 "$remapstat" -5
+    expect 2 "$remapstat" 1 nonsense
+    expect 2 "$remapstat" run
+    expect 2 "$remapstat" -o NO_SUCH_COLUMN
+}
+
+not_there() {
+    expect 1 "$remapstat" 999999999
+    [[ -s $dir/err ]] || fail "no message about a process that is gone"
+    expect 1 "$remapstat" --json $$
+    [[ -s $dir/err ]] || fail "no message about a process without the shim"
+}
+
+# A full disk is an error, not a success.
+full_output() {
+    start_mover
+    "$remapstat" --json >/dev/full 2>"$dir/err" && fail "success on a full disk"
+    "$remapstat" --help >/dev/full 2>"$dir/err" && fail "success of --help on a full disk"
+    stop_mover
+}
+
+# Files that are damaged, cut off, too big, or no files: a message or nothing, never a crash.
+hostile_files() {
+    start_mover
+    local original=$dir/original size at file=$REMAP_STATS_DIR
+    cp "$file/$pid" "$original"
+    size=$(stat -c %s "$original")
+    try() {
+        local what
+        for what in "" "$$" "$pid"; do
+            # shellcheck disable=SC2086
+            "$remapstat" --json $what >"$dir/out" 2>"$dir/err"
+            (($? <= 1)) || fail "status $? with $1"
+            # shellcheck disable=SC2086
+            "$remapstat" $what >"$dir/out" 2>"$dir/err"
+            (($? <= 1)) || fail "status $? with $1"
+        done
+    }
+    for at in 0 1 8 15 16 20 24 31 32 100 256 "$((size - 1))"; do
+        head -c "$at" "$original" >"$file/$$"
+        try "a file of $at bytes"
+    done
+    for ((at = 0; at < 300; at += 3)); do
+        cp "$original" "$file/$$"
+        printf '\xff\xff\xff\xff\xff\xff\xff\xff' |
+            dd of="$file/$$" bs=1 seek="$at" conv=notrunc status=none
+        "$remapstat" --json >"$dir/out" 2>"$dir/err"
+        (($? <= 1)) || fail "status $? with rubbish at $at"
+        "$json" array <"$dir/out" || fail "no JSON with rubbish at $at"
+    done
+    head -c "$size" /dev/urandom >"$file/$$"
+    try "random bytes"
+    { printf REMAPSTA && head -c $((size - 8)) /dev/urandom; } >"$file/$$"
+    try "random bytes behind the magic"
+    truncate -s 1G "$file/$$"
+    try "a file of 1 GiB"
+    rm "$file/$$" && mkfifo "$file/$$"
+    try "a FIFO"
+    rm "$file/$$" && ln -s /dev/zero "$file/$$"
+    try "a link to a device"
+    rm "$file/$$" && mkdir "$file/$$"
+    try "a directory"
+    rmdir "$file/$$"
+    : >"$file/-1" && : >"$file/4711x" && : >"$file/99999999999999999999" && : >"$file/0"
+    try "odd names"
+    chmod 000 "$file" && try "an unreadable directory"
+    chmod 700 "$file"
+    stop_mover
+}
+
+# What a name may hold reaches neither the terminal nor the JSON unescaped.
+odd_names() {
+    cp "$mover" "$dir/$(printf 'a"\\\033[31m\nb')" || fail "copy"
+    mover=$dir/$(printf 'a"\\\033[31m\nb')
+    start_mover
+    expect 0 "$remapstat" --json
+    "$json" "pid=$pid" comm <"$dir/out" || fail "$(cat "$dir/out")"
+    expect 0 "$remapstat"
+    ! grep -q "$(printf '\033')" "$dir/out" || fail "an escape sequence reached the terminal"
+    stop_mover
+}
+
+"$case" || exit 1
