@@ -26,9 +26,12 @@ static bool identify(int fd, struct descriptor *d)
 
 long descriptor_adopt(struct descriptor *d, int fd)
 {
+    struct descriptor low = DESCRIPTOR_NONE;
     *d = DESCRIPTOR_NONE;
+    if (!identify(fd, &low))
+        return -EBADF;
     long high = k_fcntl(fd, F_DUPFD_CLOEXEC, high_number());
-    k_close(fd);
+    descriptor_close(&low); /* if another thread has not closed and reused it meanwhile */
     if (k_failed(high))
         return high;
     if (!identify((int)high, d)) {

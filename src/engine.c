@@ -86,6 +86,7 @@ static bool finish_once(struct move *m, uintptr_t from, size_t length, long *err
     if (!r->must) {
         long ret = whole_move(from, length, r->new_length, m->dst);
         if (!k_failed(ret)) {
+            place_vacated(&m->place, from, length);
             if (m->emptied == r->src)
                 k_munmap(r->src, m->emptied_len);
             m->reserved = false;
@@ -103,6 +104,7 @@ static bool finish_once(struct move *m, uintptr_t from, size_t length, long *err
             k_munmap(r->src, back);
         return false;
     }
+    place_vacated(&m->place, from, length);
     if (m->placed || m->reserved)
         k_munmap(m->dst, r->new_length);
     m->reserved = false;
@@ -119,10 +121,16 @@ static void finish_by_copy(struct move *m, uintptr_t from, size_t length)
     bool source_mapped = (r->flags & K_MREMAP_DONTUNMAP) || m->emptied == r->src;
     size_t back = length < r->old_length ? length : r->old_length;
     if (fixed && !r->must && copy_to(from, length, m->dst, r->prot, true)) {
+        if (m->emptied == r->src)
+            k_munmap(r->src, m->emptied_len);
         m->report.verdict = ENGINE_PLAIN;
         m->report.address = m->dst;
     } else if (!any_address_will_do && copy_to(from, back, r->src, r->prot, source_mapped)) {
         m->report.verdict = ENGINE_REFUSED;
+    } else if (fixed && !k_failed(whole_move(from, length, r->new_length, m->dst))) {
+        place_vacated(&m->place, from, length); /* rather a broken MUST than lost pages */
+        m->report.verdict = ENGINE_PLAIN;
+        m->report.address = m->dst;
     } else {
         /* The program gets the address where its memory is. (With FIXED it asked for another one,
          * but neither that nor the old one can be had; the alternative is to lose pages.) */
@@ -153,6 +161,20 @@ static void finish_plainly(struct move *m, uintptr_t from, size_t length, enum r
     m->report.rescued = true;
     note(m, REMAP_STEP_UNDO, error);
     finish_by_copy(m, from, length);
+}
+
+/* Back to the protection that the program knows. A VMA of its own needs no split, so nothing but a
+ * passing shortage can be in the way. */
+static void restore_protection(struct move *m, uintptr_t addr, size_t length)
+{
+    long ret = -ENOMEM;
+    for (int attempt = 0; attempt < 100 && k_failed(ret); attempt++) {
+        ret = k_mprotect(addr, length, m->req->prot);
+        if (k_failed(ret)) {
+            note(m, REMAP_STEP_PROTECT, ret);
+            k_sched_yield();
+        }
+    }
 }
 
 /* Step 1: the source goes to our own place, grown or shrunk to its new length. */
@@ -192,7 +214,7 @@ static bool park(struct move *m)
 static void unpark(struct move *m, enum remap_reason reason)
 {
     if (m->move_prot != m->req->prot)
-        k_mprotect(m->place.park, m->parked_len, m->req->prot);
+        restore_protection(m, m->place.park, m->parked_len);
     finish_plainly(m, m->place.park, m->parked_len, reason);
     /* The registered mapping is gone; who waited for a page of it tries again. */
     if (m->registered)
@@ -255,35 +277,30 @@ static bool could_merge_later(struct move *m, uintptr_t page, bool left)
  * kernel would not let it share their anon_vma then, and a later mprotect() could never merge them.
  * Where there is such a neighbour, a write fault now lets the kernel choose as it always does.
  */
-static bool give_anon_vma(struct move *m)
+static void give_anon_vma(struct move *m)
 {
     const struct engine_request *r = m->req;
     uintptr_t end = m->dst + r->new_length;
     if (process_adjoins_last(m->proc, m->dst, end, r->prot) ||
         !(could_merge_later(m, m->dst - page_size(), true) || could_merge_later(m, end, false)))
-        return true;
+        return;
     bool read_only = !(r->prot & PROT_WRITE);
     if (read_only && k_failed(k_mprotect(m->dst, r->new_length, m->move_prot)))
-        return true; /* relocation works all the same */
+        return; /* relocation works all the same */
     long ret = k_madvise(m->dst, page_size(), K_MADV_POPULATE_WRITE);
     if (!k_failed(ret)) /* all of it: the fault may have brought a huge page */
         ret = k_madvise(m->dst, r->new_length, K_MADV_DONTNEED_LOCKED);
     if (k_failed(ret))
         note(m, REMAP_STEP_ANON_VMA, ret);
-    if (!read_only)
-        return true;
-    ret = k_mprotect(m->dst, r->new_length, r->prot);
-    if (!k_failed(ret))
-        return true;
-    note(m, REMAP_STEP_PROTECT, ret);
-    unpark(m, reason_for(ret));
-    return false;
+    if (read_only)
+        restore_protection(m, m->dst, r->new_length);
 }
 
 /* Registers the destination and makes both sides writable. On failure everything is settled. */
 static bool arm(struct move *m)
 {
     const struct engine_request *r = m->req;
+    give_anon_vma(m);
     if (m->move_prot != r->prot) {
         long ret = k_mprotect(m->place.park, m->parked_len, m->move_prot);
         if (k_failed(ret)) {
@@ -330,11 +347,8 @@ static void disarm(struct move *m, uintptr_t addr, size_t length)
 static void settle(struct move *m)
 {
     const struct engine_request *r = m->req;
-    if (m->move_prot != r->prot) {
-        long ret = k_mprotect(m->dst, r->new_length, r->prot);
-        if (k_failed(ret))
-            note(m, REMAP_STEP_PROTECT, ret);
-    }
+    if (m->move_prot != r->prot)
+        restore_protection(m, m->dst, r->new_length);
     disarm(m, m->dst, r->new_length);
     process_set_last(m->proc, m->dst, m->dst + r->new_length, r->prot);
     m->report.verdict = ENGINE_RELOCATED;
@@ -353,8 +367,8 @@ static void undo(struct move *m, enum remap_reason reason)
     uint64_t brought_back = 0;
     long ret = uffd_register(proc->uffd.fd, m->place.park, m->parked_len);
     if (!k_failed(ret)) {
-        enum uffd_result back =
-            uffd_move_all(proc, m->place.park, m->dst, m->page_bytes, &brought_back);
+        enum uffd_result back = uffd_move_all(proc, m->place.park, m->dst, m->page_bytes,
+                                              UFFD_RESIDENT_WINS, &brought_back);
         if (back == UFFD_MOVED_ALL) {
             disarm(m, m->place.park, m->parked_len);
             unpark(m, reason);
@@ -379,8 +393,18 @@ static void undo(struct move *m, enum remap_reason reason)
 
 static void move_pages(struct move *m)
 {
-    if (uffd_move_all(m->proc, m->dst, m->place.park, m->page_bytes, &m->report.pages) ==
-        UFFD_MOVED_ALL)
+    const struct place *at = &m->place;
+    uint64_t *pages = &m->report.pages;
+    enum uffd_result result =
+        uffd_move_all(m->proc, m->dst, at->park, m->page_bytes, UFFD_INCOMING_WINS, pages);
+    if (result == UFFD_STUCK && vma_has_flag(at->park, "mg")) {
+        /* KSM pages: each becomes a page of its own again. */
+        k_madvise(at->park, m->parked_len, MADV_UNMERGEABLE);
+        result = uffd_move_all(m->proc, m->dst, at->park, m->page_bytes, UFFD_INCOMING_WINS, pages);
+        if (result == UFFD_STUCK)
+            k_madvise(at->park, m->parked_len, MADV_MERGEABLE);
+    }
+    if (result == UFFD_MOVED_ALL)
         settle(m);
     else
         undo(m, REMAP_REASON_SHARED_PAGES);
@@ -391,7 +415,7 @@ static void move_pages(struct move *m)
 static void find_lock(struct move *m)
 {
     m->locked = k_msync(m->req->src, page_size(), MS_INVALIDATE | MS_ASYNC) == -EBUSY;
-    m->lock_full = m->locked && vma_is_fully_locked(m->req->src);
+    m->lock_full = m->locked && !vma_has_flag(m->req->src, "lf");
 }
 
 static long choose_destination(struct move *m)
@@ -452,8 +476,7 @@ struct engine_report engine_move(struct process *proc, const struct engine_reque
     }
     m.emptied = req->src;
     m.emptied_len = req->old_length;
-    if ((!want_own || take(&m)) && park(&m) && place(&m) && carry_lock(&m) && give_anon_vma(&m) &&
-        arm(&m))
+    if ((!want_own || take(&m)) && park(&m) && place(&m) && carry_lock(&m) && arm(&m))
         move_pages(&m);
     drop_reservation(&m);
     place_release(&m.place, m.report.verdict == ENGINE_RELOCATED && !m.locked && !m.report.rescued);

@@ -45,7 +45,13 @@ void gate_close(void)
 
 void gate_open(void)
 {
-    atomic_fetch_sub_explicit(&gate, FORKER, memory_order_release);
+    /* Not below zero: a signal handler may have forked between our two handlers, and this be its
+     * child, where the gate was reset. */
+    uint32_t now = atomic_load_explicit(&gate, memory_order_relaxed);
+    while (now >= FORKER &&
+           !atomic_compare_exchange_weak_explicit(&gate, &now, now - FORKER, memory_order_release,
+                                                  memory_order_relaxed))
+        continue;
 }
 
 void gate_reset_in_child(void)

@@ -137,8 +137,9 @@ static bool arguments_are_valid(const struct wrap_call *c)
         return false;
     if ((c->flags & K_MREMAP_DONTUNMAP) && old_length != new_length)
         return false;
-    if (!(c->flags & K_MREMAP_FIXED))
+    if (!(c->flags & (K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)))
         return true;
+    /* The kernel checks a mere hint (DONTUNMAP alone) in the same way. */
     return (c->dst & mask) == 0 && c->dst + new_length > c->dst &&
            !(c->addr < c->dst + new_length && c->dst < c->addr + old_length);
 }

@@ -127,10 +127,40 @@ long place_claim(struct place *p, size_t length, bool want_own, uintptr_t like, 
     return 0;
 }
 
+void place_vacated(struct place *p, uintptr_t addr, size_t length)
+{
+    long ret = k_reserve(addr, length, MAP_FIXED_NOREPLACE);
+    if (ret == (long)addr)
+        return;
+    if (!k_failed(ret))
+        k_munmap((uintptr_t)ret, length);
+    p->lost = addr;
+    p->lost_length = length;
+}
+
+/* Unmaps what is left of a region with a hole, and, if it was the arena, gives that up. */
+static void release_around_hole(struct place *p)
+{
+    uintptr_t after = p->lost + p->lost_length;
+    if (p->lost > p->base)
+        k_munmap(p->base, p->lost - p->base);
+    if (after < p->base + p->size)
+        k_munmap(after, p->base + p->size - after);
+    if (p->arena) {
+        arena.dirty_low = arena.dirty_high = 0;
+        atomic_store_explicit(&arena.base, 0, memory_order_relaxed);
+        atomic_store_explicit(&arena.claimed, 0, memory_order_release);
+    }
+}
+
 void place_release(struct place *p, bool keep)
 {
     if (p->size == 0)
         return; /* surrendered */
+    if (p->lost != 0) {
+        release_around_hole(p);
+        return;
+    }
     if (!p->arena) {
         k_munmap(p->base, p->size);
         return;

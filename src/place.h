@@ -20,7 +20,9 @@ struct place {
     uintptr_t park;
     uintptr_t base; /* the whole region */
     size_t size;
-    size_t length; /* of own and of park */
+    size_t length;  /* of own and of park */
+    uintptr_t lost; /* a part that is not ours any more, 0 if none */
+    size_t lost_length;
     bool arena;
 };
 
@@ -37,6 +39,12 @@ long place_claim(struct place *p, size_t length, bool want_own, uintptr_t like, 
  * left in them. `keep`: what lies there is empty and unlocked, and may stay until the next claim.
  */
 void place_release(struct place *p, bool keep);
+
+/*
+ * What lay at [addr, addr + length) of the region was moved away without MREMAP_DONTUNMAP: the hole
+ * is closed again at once, or, if another thread's mmap() was faster, not touched any more.
+ */
+void place_vacated(struct place *p, uintptr_t addr, size_t length);
 
 /* Gives up the claim on the region and all that lies in it: it belongs to the program now. */
 void place_surrender(struct place *p);

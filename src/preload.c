@@ -195,10 +195,16 @@ __asm__(".text\n"
 _Static_assert(SYS_mremap == 216 && SYS_userfaultfd == 282, "the stub compares with these");
 #endif
 
+static void before_fork(void)
+{
+    process_settle(); /* we may be the child of a fork that called no handlers */
+    gate_close();
+}
+
 static void in_child(void)
 {
     gate_reset_in_child();
-    process_reset_in_child();
+    process_in_child();
     wrap_reset_in_child();
 }
 
@@ -221,7 +227,7 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
     if (next && !is_in_libc(next))
         foreign_mremap = (mremap_function)(uintptr_t)next;
     if (process_activity() == PROCESS_ACTIVE) {
-        pthread_atfork(gate_close, gate_open, in_child);
+        pthread_atfork(before_fork, gate_open, in_child);
         direct = !foreign_mremap;
     }
 }

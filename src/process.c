@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "process.h"
 
+#include "gate.h"
 #include "kernel.h"
 #include "log.h"
 #include "page_size.h"
@@ -10,6 +11,9 @@
 
 /* How often a thread yields to the one that is making or opening what it needs. */
 #define PATIENCE 1000
+
+/* struct process.ours */
+enum { SETTLING = 1, SETTLED = 2 };
 
 /* What stays true in a forked child. */
 static struct remap_options options;
@@ -158,6 +162,7 @@ static struct process *make(void)
             return NULL;
         }
         p = (struct process *)(uintptr_t)ret;
+        atomic_store_explicit(&p->ours, SETTLED, memory_order_relaxed);
     }
     p->maps = p->pagemap = p->uffd = DESCRIPTOR_NONE;
     for (int i = 0; i < 3; i++) {
@@ -188,9 +193,37 @@ struct process *process_peek(void)
     return p && atomic_load_explicit(&p->ready, memory_order_acquire) ? p : NULL;
 }
 
+void process_settle(void)
+{
+    struct process *p = atomic_load_explicit(&pages, memory_order_acquire);
+    if (!p || atomic_load_explicit(&p->ours, memory_order_acquire) == SETTLED)
+        return;
+    uint32_t nobody = 0;
+    if (atomic_compare_exchange_strong_explicit(&p->ours, &nobody, SETTLING, memory_order_acquire,
+                                                memory_order_relaxed)) {
+        gate_reset_in_child();
+        place_reset_in_child();
+        atomic_store_explicit(&starting, 0, memory_order_relaxed);
+        atomic_store_explicit(&p->ours, SETTLED, memory_order_release);
+        return;
+    }
+    for (int i = 0; i < PATIENCE && atomic_load_explicit(&p->ours, memory_order_acquire) != SETTLED;
+         i++)
+        k_sched_yield();
+}
+
+void process_in_child(void)
+{
+    atomic_store_explicit(&starting, 0, memory_order_relaxed);
+    process_settle();
+}
+
 struct process *process_get(void)
 {
     struct process *p = process_peek();
+    if (p)
+        return p;
+    process_settle();
     k_sigset all = ~(k_sigset)0;
     k_sigset saved;
     /* Signals are blocked while the state is made, so who finds it in the making is another thread
@@ -291,12 +324,6 @@ bool process_adjoins_last(struct process *p, uintptr_t start, uintptr_t end, int
     return atomic_load_explicit(&p->last_prot, memory_order_relaxed) == prot &&
            (atomic_load_explicit(&p->last_end, memory_order_relaxed) == start ||
             atomic_load_explicit(&p->last_start, memory_order_relaxed) == end);
-}
-
-void process_reset_in_child(void)
-{
-    atomic_store_explicit(&starting, 0, memory_order_relaxed);
-    place_reset_in_child();
 }
 
 void process_end(void)

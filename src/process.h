@@ -21,6 +21,7 @@
 
 struct process {
     _Atomic uint32_t ready;       /* 1 once all below is valid; 0: a forked child's view */
+    _Atomic uint32_t ours;        /* settled: nothing inherited is in the way; 0: a child's view */
     _Atomic uint32_t native_dead; /* the kernel answered EINVAL to its own flag */
     _Atomic uint32_t armed;       /* the program follows its memory with a userfaultfd of its own */
     _Atomic uint32_t reopening;   /* one thread replaces lost descriptors */
@@ -78,8 +79,11 @@ bool process_adjoins_last(struct process *proc, uintptr_t start, uintptr_t end, 
 void process_saw_userfaultfd(void);
 bool process_has_other_uffd(void);
 
-/* pthread_atfork child handler. */
-void process_reset_in_child(void);
+/* In a forked child, by whatever call it was forked: forgets what the parent was in the middle of.
+ * Called before anything that could be found in the middle; cheap when there is nothing to do. */
+void process_settle(void);
+/* pthread_atfork child handler: the same, where it is known that there is one thread. */
+void process_in_child(void);
 /* At exit: removes the statistics file unless it is to be kept. */
 void process_end(void);
 

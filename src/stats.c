@@ -97,7 +97,7 @@ static uint64_t start_time(void)
 /* The last component of /proc/self/exe. */
 static void executable_name(char *out, size_t size)
 {
-    char path[256];
+    char path[256] = "";
     long len = k_readlinkat(AT_FDCWD, "/proc/self/exe", path, sizeof(path));
     size_t from = 0;
     for (long i = 0; i < len; i++) {
@@ -150,7 +150,7 @@ static long open_directory(const char *path, bool make)
     long fd = k_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
     if (k_failed(fd))
         return fd;
-    struct stat st;
+    struct stat st = {0};
     long ret = k_fstat((int)fd, &st);
     if (!k_failed(ret) && (st.st_uid != (uid_t)k_geteuid() || (st.st_mode & 022) != 0))
         ret = -EPERM;
@@ -187,8 +187,8 @@ static bool remove_if_stale(int dir, const char *name)
     long fd = k_openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
     if (k_failed(fd))
         return fd == -ENOENT;
-    struct stat st;
-    struct stat now;
+    struct stat st = {0};
+    struct stat now = {0};
     bool removed = !k_failed(k_fstat((int)fd, &st)) && S_ISREG(st.st_mode) &&
                    st.st_uid == (uid_t)k_geteuid() &&
                    !k_failed(k_flock((int)fd, LOCK_EX | LOCK_NB)) &&
@@ -209,7 +209,7 @@ static bool is_file_name(const char *s)
 /* Left behind on purpose (REMAP_STATS=keep), and less than a day ago. */
 static bool is_kept(int dir, const char *name)
 {
-    struct stats_head head;
+    struct stats_head head = {0};
     long fd = k_openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
     if (k_failed(fd))
         return false;
@@ -257,7 +257,7 @@ static long create_locked(int dir, struct text *t)
                 break; /* in use, or not ours: the next name */
             if (k_failed(fd))
                 return fd;
-            struct stat st;
+            struct stat st = {0};
             /* A cleaner may have locked and removed it in between. */
             if (!k_failed(k_flock((int)fd, LOCK_EX | LOCK_NB)) &&
                 !k_failed(k_fstat((int)fd, &st)) && st.st_nlink == 1)
@@ -317,7 +317,7 @@ struct remap_stats *stats_create_file(const struct remap_stats *content,
 
 void stats_remove_file(const struct remap_stats *mapping, const char *path)
 {
-    struct stats_head head;
+    struct stats_head head = {0};
     long fd = k_openat(AT_FDCWD, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
     if (k_failed(fd))
         return;

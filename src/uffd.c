@@ -44,23 +44,30 @@ static size_t move_once(int fd, uintptr_t dst, uintptr_t src, size_t length, lon
     return move.move > 0 && (uint64_t)move.move <= length ? (size_t)move.move : 0;
 }
 
-/* A page at the head of a run does not move. True if something was done about it. */
-static bool unstick(struct process *proc, long error, uintptr_t dst, uintptr_t src, size_t length)
+/* What can be done about a page at the head of a run that does not move; each once. */
+#define CURE_EEXIST 1u
+#define CURE_EBUSY  2u
+
+/* True if something was done about it. */
+static bool cure(struct process *proc, long error, uintptr_t dst, uintptr_t src, size_t length,
+                 enum uffd_priority priority, unsigned *tried)
 {
-    if (error == -EEXIST) /* touched between place and register: what was moved wins */
-        return !k_failed(k_madvise(dst, page_size(), K_MADV_DONTNEED_LOCKED));
-    if (error != -EBUSY)
+    unsigned kind = error == -EEXIST ? CURE_EEXIST : error == -EBUSY ? CURE_EBUSY : 0;
+    if (kind == 0 || (*tried & kind) != 0)
         return false;
-    bool unmerged = !k_failed(k_madvise(src, length, MADV_UNMERGEABLE)); /* KSM pages */
-    return pages_reclaim_exclusive(proc->pagemap.fd, src, src + length) > 0 || unmerged;
+    *tried |= kind;
+    if (kind == CURE_EEXIST)
+        return !k_failed(k_madvise(priority == UFFD_INCOMING_WINS ? dst : src, page_size(),
+                                   K_MADV_DONTNEED_LOCKED));
+    return pages_reclaim_exclusive(proc->pagemap.fd, src, src + length) > 0;
 }
 
-/* Moves one populated run. False: stuck. */
+/* Moves one populated run as far as it goes; the caller looks again. False: stuck. */
 static bool move_run(struct process *proc, uintptr_t dst, uintptr_t src, size_t length,
-                     uint64_t *pages)
+                     enum uffd_priority priority, uint64_t *pages)
 {
     unsigned idle = 0;
-    bool unstuck = false;
+    unsigned tried = 0;
     while (length != 0) {
         long error;
         size_t moved = move_once(proc->uffd.fd, dst, src, length, &error);
@@ -70,28 +77,26 @@ static bool move_run(struct process *proc, uintptr_t dst, uintptr_t src, size_t 
         length -= moved;
         if (moved != 0) {
             idle = 0;
-            unstuck = false;
+            tried = 0;
             continue;
         }
-        if (pages_any(proc->pagemap.fd, src, src + length) == 0)
-            return true; /* an error was reported, but nothing is left */
+        /* Whatever was reported: is the page still there? */
+        if (pages_any(proc->pagemap.fd, src, src + page_size()) == 0)
+            return true;
         if (error == -EAGAIN && ++idle < PATIENCE) {
             k_sched_yield();
             continue;
         }
-        if (error == -ENOENT)
-            return true; /* a hole has appeared: the caller looks again */
-        if (unstuck || !unstick(proc, error, dst, src, length)) {
+        if (!cure(proc, error, dst, src, length, priority, &tried)) {
             stats_step(proc->stats, REMAP_STEP_MOVE, error);
             return false;
         }
-        unstuck = true;
     }
     return true;
 }
 
 enum uffd_result uffd_move_all(struct process *proc, uintptr_t dst, uintptr_t src, size_t length,
-                               uint64_t *pages)
+                               enum uffd_priority priority, uint64_t *pages)
 {
     long error;
     /* Most ranges are populated throughout and movable: one call, nothing to look at. */
@@ -114,7 +119,8 @@ enum uffd_result uffd_move_all(struct process *proc, uintptr_t dst, uintptr_t sr
             stats_step(proc->stats, REMAP_STEP_LOOK, found);
             return UFFD_STUCK;
         }
-        if (!move_run(proc, dst + (run_start - src), run_start, run_end - run_start, pages))
+        if (!move_run(proc, dst + (run_start - src), run_start, run_end - run_start, priority,
+                      pages))
             return UFFD_STUCK;
         if (run_start > start)
             idle = 0;

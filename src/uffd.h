@@ -24,12 +24,17 @@ enum uffd_result {
     UFFD_STUCK,     /* some are: shared, pinned, or a kind that UFFDIO_MOVE does not know */
 };
 
+/* Which of two pages for one address is the program's: the one that is being moved (the other was
+ * put there by a thread that touched the destination too early), or, on the way back, the one
+ * there. */
+enum uffd_priority { UFFD_INCOMING_WINS, UFFD_RESIDENT_WINS };
+
 /*
  * Moves every populated page of [src, src + length) to dst, which is registered. Holes are skipped.
  * Adds what it moved to *pages. What has arrived is decided by looking, not by errno.
  */
 enum uffd_result uffd_move_all(struct process *proc, uintptr_t dst, uintptr_t src, size_t length,
-                               uint64_t *pages);
+                               enum uffd_priority priority, uint64_t *pages);
 
 /* Copies what is left at src to dst, which is registered. False: not all could be copied. */
 bool uffd_copy_rest(struct process *proc, uintptr_t dst, uintptr_t src, size_t length);

@@ -182,26 +182,35 @@ static long read_text(int maps_fd, uintptr_t addr, struct vma *out)
     return ret < 0 ? ret : -ENOENT;
 }
 
-bool vma_is_fully_locked(uintptr_t addr)
+/* "VmFlags: rd wr mr": each flag is two letters after a space. */
+static bool line_has_flag(const char *s, const char *flag)
+{
+    for (; *s != '\0'; s++) {
+        if (s[0] == ' ' && text_starts(s + 1, flag))
+            return true;
+    }
+    return false;
+}
+
+bool vma_has_flag(uintptr_t addr, const char *flag)
 {
     long fd = k_openat(AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC, 0);
     if (k_failed(fd))
-        return true;
+        return false;
     struct line_reader reader = {.fd = (int)fd};
     bool here = false;
-    bool full = true;
+    bool found = false;
     while (next_line(&reader) == 1) {
         struct vma v;
         if (parse_line(reader.line, &v)) {
             here = v.start <= addr && addr < v.end;
         } else if (here && text_starts(reader.line, "VmFlags:")) {
-            for (const char *s = reader.line; *s != '\0'; s++)
-                full = full && !text_starts(s, " lf");
+            found = line_has_flag(reader.line, flag);
             break;
         }
     }
     k_close((int)fd);
-    return full;
+    return found;
 }
 
 long vma_at(int maps_fd, bool use_query, uintptr_t addr, struct vma *out)

@@ -30,8 +30,8 @@ struct vma {
  */
 long vma_at(int maps_fd, bool use_query, uintptr_t addr, struct vma *out);
 
-/* Of memory that is known to be mlocked: false if pages are only locked when they are touched
- * (MLOCK_ONFAULT; "lf" in /proc/self/smaps). Slow: reads smaps. */
-bool vma_is_fully_locked(uintptr_t addr);
+/* Whether the VMA at addr has a flag of /proc/self/smaps: "lf" (locked on fault), "mg" (mergeable
+ * by KSM)... False if it cannot be found out. Slow: reads smaps. */
+bool vma_has_flag(uintptr_t addr, const char *flag);
 
 #endif

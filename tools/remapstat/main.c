@@ -166,7 +166,7 @@ int main(int argc, char **argv)
         a.argv[0] = argv[0];
         if (!take_options(&a, a.argc, a.argv, strcmp(word, "run") == 0, &status))
             return close_output(status);
-        if (strcmp(word, "run") && strcmp(word, "probe") && strcmp(word, "env")) {
+        if (strcmp(word, "run") != 0 && strcmp(word, "probe") != 0 && strcmp(word, "env") != 0) {
             char escaped[64];
             say("'%s' is no command", display_escape(escaped, sizeof(escaped), word));
             return usage_error();
