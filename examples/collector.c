@@ -31,6 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "maps.h"
 #include "remap.h"
 
 enum { EXIT_USAGE = 2, EXIT_DIED = 3, EXIT_CORRUPT = 4 };
@@ -117,87 +118,6 @@ static size_t draw_below(uint64_t *state, size_t bound)
 {
     return (size_t)(draw(state) % bound);
 }
-
-/* A number in a /proc file, 0 if it cannot be read. */
-static unsigned long read_number(const char *path)
-{
-    char text[32];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-
-    if (fd >= 0)
-        close(fd);
-    if (got <= 0)
-        return 0;
-    text[got] = '\0';
-    return strtoul(text, NULL, 10);
-}
-
-static unsigned long max_map_count(void)
-{
-    return read_number("/proc/sys/vm/max_map_count");
-}
-
-/* ---- counting: lines of /proc/self/maps, and how few they could be ---- */
-
-struct mapping {
-    uintptr_t start;
-    uintptr_t end;
-    char prot[5];
-    bool anonymous; /* and private */
-    char name[64];  /* cut off: only names of anonymous mappings are compared */
-};
-
-static bool parse_mapping(const char *line, struct mapping *m)
-{
-    unsigned long inode;
-    int name_at = 0;
-
-    if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s %*x %*s %lu %n", &m->start, &m->end, m->prot,
-               &inode, &name_at) < 4)
-        return false;
-    m->anonymous = m->prot[3] == 'p' && inode == 0;
-    snprintf(m->name, sizeof m->name, "%.63s", line + name_at);
-    return true;
-}
-
-static bool same_run(const struct mapping *a, const struct mapping *b)
-{
-    return a->anonymous && b->anonymous && a->end == b->start && strcmp(a->prot, b->prot) == 0 &&
-           strcmp(a->name, b->name) == 0;
-}
-
-/*
- * No malloc and no stdio here: this is also called when the process is out of VMAs. The kernel ends
- * each read() at the end of a line.
- */
-static void count_mappings(unsigned *vmas, unsigned *runs)
-{
-    static char text[1 << 16];
-    struct mapping previous = {0};
-    struct mapping next;
-    ssize_t got;
-    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-
-    *vmas = *runs = 0;
-    if (fd < 0)
-        return;
-    while ((got = read(fd, text, sizeof text - 1)) > 0) {
-        text[got] = '\0';
-        for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
-            *end = '\0';
-            ++*vmas;
-            if (!parse_mapping(line, &next))
-                continue;
-            if (!same_run(&previous, &next))
-                ++*runs;
-            previous = next;
-        }
-    }
-    close(fd);
-}
-
-/* ---- the end, good or bad ---- */
 
 static _Noreturn void fail(const char *call)
 {

@@ -56,9 +56,13 @@ static bool cure(struct process *proc, long error, uintptr_t dst, uintptr_t src,
     if (kind == 0 || (*tried & kind) != 0)
         return false;
     *tried |= kind;
-    if (kind == CURE_EEXIST)
-        return !k_failed(k_madvise(priority == UFFD_INCOMING_WINS ? dst : src, page_size(),
-                                   K_MADV_DONTNEED_LOCKED));
+    if (kind == CURE_EEXIST) {
+        /* The page at src is there, the caller has looked. That the one at dst is, must be seen too
+         * before the one at src is dropped for it. */
+        bool resident_wins = priority == UFFD_RESIDENT_WINS &&
+                             pages_any(proc->pagemap.fd, dst, dst + page_size()) == 1;
+        return !k_failed(k_madvise(resident_wins ? src : dst, page_size(), K_MADV_DONTNEED_LOCKED));
+    }
     return pages_reclaim_exclusive(proc->pagemap.fd, src, src + length) > 0;
 }
 
