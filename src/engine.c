@@ -397,7 +397,7 @@ static void move_pages(struct move *m)
     uint64_t *pages = &m->report.pages;
     enum uffd_result result =
         uffd_move_all(m->proc, m->dst, at->park, m->page_bytes, UFFD_INCOMING_WINS, pages);
-    if (result == UFFD_STUCK && vma_has_flag(at->park, "mg")) {
+    if (result == UFFD_STUCK && pages_any_ksm() != 0 && vma_has_flag(at->park, "mg")) {
         /* KSM pages: each becomes a page of its own again. */
         k_madvise(at->park, m->parked_len, MADV_UNMERGEABLE);
         result = uffd_move_all(m->proc, m->dst, at->park, m->page_bytes, UFFD_INCOMING_WINS, pages);
@@ -426,8 +426,14 @@ static long choose_destination(struct move *m)
         place_trampled(r->dst, r->new_length);
         return 0;
     }
-    /* While the source is still mapped the kernel chooses as it would for mremap() itself. */
-    long ret = k_reserve((r->flags & K_MREMAP_DONTUNMAP) ? r->dst : 0, r->new_length, 0);
+    /* While the source is still mapped the kernel chooses as it would for mremap() itself. With
+     * DONTUNMAP there may be a hint; one that no mapping may have is for the kernel to refuse. */
+    uintptr_t hint = (r->flags & K_MREMAP_DONTUNMAP) ? r->dst : 0;
+    long ret = hint != 0 ? k_reserve(hint, r->new_length, MAP_FIXED_NOREPLACE) : -EEXIST;
+    if (hint != 0 && k_failed(ret) && ret != -EEXIST)
+        m->report = refused(REMAP_REASON_KERNEL);
+    if (ret == -EEXIST)
+        ret = k_reserve(hint, r->new_length, 0);
     if (k_failed(ret))
         return ret;
     m->dst = (uintptr_t)ret;
@@ -471,6 +477,8 @@ struct engine_report engine_move(struct process *proc, const struct engine_reque
             drop_reservation(&m);
     }
     if (k_failed(ret)) {
+        if (m.report.reason == REMAP_REASON_KERNEL)
+            return m.report;
         note(&m, REMAP_STEP_RESERVE, ret);
         return refused(reason_for(ret));
     }

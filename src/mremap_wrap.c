@@ -302,7 +302,10 @@ static void relocate(struct decision *d, bool have_tier)
     gate_leave(&saved);
     switch (report.verdict) {
     case ENGINE_REFUSED:
-        refuse(d, report.reason);
+        if (report.reason == REMAP_REASON_KERNEL)
+            pass(d, report.reason); /* the arguments: the kernel shall say what is wrong */
+        else
+            refuse(d, report.reason);
         break;
     case ENGINE_RELOCATED:
         set(d, REMAP_OUTCOME_UFFD, REMAP_REASON_NONE, (long)report.address);

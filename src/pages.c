@@ -105,6 +105,17 @@ long pages_huge_across(int fd, uintptr_t addr)
     return huge_at(fd, addr & ~(page_size() - 1));
 }
 
+long pages_any_ksm(void)
+{
+    char digit = '0';
+    long fd = k_openat(AT_FDCWD, "/proc/self/ksm_merging_pages", O_RDONLY | O_CLOEXEC, 0);
+    if (k_failed(fd))
+        return fd;
+    long got = k_read((int)fd, &digit, 1);
+    k_close((int)fd);
+    return k_failed(got) ? got : digit != '0';
+}
+
 long pages_reclaim_exclusive(int fd, uintptr_t start, uintptr_t end)
 {
     long touched = 0;

@@ -30,6 +30,9 @@ long pages_any_huge(int pagemap_fd, uintptr_t start, uintptr_t end);
 /* 1 if a huge page is mapped across `addr` (a boundary of the range to be moved), 0, or -errno. */
 long pages_huge_across(int pagemap_fd, uintptr_t addr);
 
+/* 1 if KSM holds pages of this process, 0 if not, -errno if that cannot be known (before 5.19). */
+long pages_any_ksm(void);
+
 /*
  * Writes to pages that only this process maps but that have lost their exclusive mark (after a
  * fork() whose child is gone): the kernel marks them exclusive again without a copy. The range must
