@@ -44,11 +44,31 @@ long pages_first_run(int fd, uintptr_t start, uintptr_t end, uintptr_t *run_star
     return 1;
 }
 
+/* Before Linux 6.7, entry by entry. The zero page cannot be told from a shared one: it counts. */
+static long any_by_entries(int fd, uintptr_t start, uintptr_t end)
+{
+    uint64_t entries[64];
+    for (uintptr_t at = start; at < end; at += sizeof(entries) / sizeof(*entries) * page_size()) {
+        size_t want = (end - at) / page_size() * sizeof(*entries);
+        if (want > sizeof(entries))
+            want = sizeof(entries);
+        long got = k_pread(fd, entries, want, at / page_size() * sizeof(*entries));
+        if (got != (long)want)
+            return k_failed(got) ? got : -EIO;
+        for (size_t i = 0; i < want / sizeof(*entries); i++) {
+            if (entries[i] & (K_PAGEMAP_PRESENT | K_PAGEMAP_SWAPPED))
+                return 1;
+        }
+    }
+    return 0;
+}
+
 long pages_any(int fd, uintptr_t start, uintptr_t end)
 {
     struct k_page_region region = {0, 0, 0};
     uintptr_t walked;
-    return scan(fd, start, end, &region, 1, 1, &walked);
+    long ret = scan(fd, start, end, &region, 1, 1, &walked);
+    return ret == -ENOTTY ? any_by_entries(fd, start, end) : ret;
 }
 
 long pages_count(int fd, uintptr_t start, uintptr_t end, size_t enough)

@@ -18,7 +18,8 @@
 long pages_first_run(int pagemap_fd, uintptr_t start, uintptr_t end, uintptr_t *run_start,
                      uintptr_t *run_end);
 
-/* 1 if any page is populated, 0 if none, or -errno. Stops at the first one. */
+/* 1 if any page is populated, 0 if none, or -errno. Stops at the first one. Works on kernels
+ * without PAGEMAP_SCAN too; there the zero page counts as populated. */
 long pages_any(int pagemap_fd, uintptr_t start, uintptr_t end);
 
 /* Number of populated base pages; stops counting once it exceeds `enough`. Or -errno. */

@@ -56,6 +56,7 @@ struct fault {
 
 typedef void compose_fn(struct fault *fault, const struct scene *scene);
 static compose_fn fault_park;
+static compose_fn fault_place;
 
 static void set_scene(struct scene *s, enum kind kind)
 {
@@ -210,7 +211,9 @@ static void run_plan(void *argument)
     inject(&fault);
     act(&first, !plan->plain_fails, plan->error);
     if (!plan->plain_fails) {
-        if (plan->compose != fault_park || plan->kind != KEPT) { /* its own call would be hit */
+        bool own_call_is_hit = (plan->compose == fault_park && plan->kind == KEPT) ||
+                               (plan->compose == fault_place && !can_relocate());
+        if (!own_call_is_hit) {
             act(&again, true, 0);
         }
         act(&other, true, 0);
