@@ -47,7 +47,7 @@ long pages_first_run(int fd, uintptr_t start, uintptr_t end, uintptr_t *run_star
 /* Before Linux 6.7, entry by entry. The zero page cannot be told from a shared one: it counts. */
 static long any_by_entries(int fd, uintptr_t start, uintptr_t end)
 {
-    uint64_t entries[64];
+    uint64_t entries[64] = {0};
     for (uintptr_t at = start; at < end; at += sizeof(entries) / sizeof(*entries) * page_size()) {
         size_t want = (end - at) / page_size() * sizeof(*entries);
         if (want > sizeof(entries))

@@ -56,7 +56,7 @@ static void survey_line(const struct procfs_map *m, void *arg)
     if (s->previous) {
         s->previous_end = m->end;
         memcpy(s->previous_perms, m->perms, sizeof(s->previous_perms));
-        strcpy(s->previous_name, m->name);
+        memcpy(s->previous_name, m->name, strlen(m->name) + 1);
     }
     if (anonymous)
         return;
