@@ -2,8 +2,9 @@
 /*
  * The decision: turns an intercepted mremap() into an outcome and accounts for it.
  *
- * Async-signal-safe, thread-safe, never waits (but for a moment under MREMAP_MUST_RELOCATE_ANON,
- * while a fork is under way). Does not touch errno.
+ * Async-signal-safe, thread-safe, never waits for long: for a moment while another thread is
+ * making the process state, and under MREMAP_MUST_RELOCATE_ANON while a fork is under way. Does not
+ * touch errno.
  */
 #ifndef REMAP_MREMAP_WRAP_H
 #define REMAP_MREMAP_WRAP_H

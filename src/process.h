@@ -5,7 +5,8 @@
  * It lives in pages of its own that a fork() wipes (MADV_WIPEONFORK): a child, however it was
  * forked, finds zeroes, forgets what belongs to its parent's address space (the userfaultfd, the
  * /proc files, the statistics) and starts anew. What stays true in a child (options, probe results)
- * is kept outside. Everything here is async-signal-safe and never waits.
+ * is kept outside. Everything here is async-signal-safe; who needs what
+ * another thread is just making or reopening yields to it for a bounded number of times.
  */
 #ifndef REMAP_PROCESS_H
 #define REMAP_PROCESS_H
@@ -46,8 +47,8 @@ void process_init(char *const *envp);
 enum process_activity process_activity(void);
 const struct remap_options *process_options(void);
 
-/* The state, made if need be; NULL: another thread (or the code this handler interrupted) is making
- * it, or it cannot be had. */
+/* The state, made if need be; NULL: it cannot be had (no memory, no room for VMAs), or another
+ * thread is still making it after the patience for that has run out. */
 struct process *process_get(void);
 /* The state if it has been made, else NULL. */
 struct process *process_peek(void);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Cases, checks, patterns, and what the shim says of itself. Maps are in maps.c. */
 #include "lib.h"
+#include "kernel.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -117,32 +118,7 @@ int test_main(int argc, char **argv, const struct test_case *cases, size_t count
 
 long raw_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-#if defined(__x86_64__)
-    long result;
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    register long r9 __asm__("r9") = f;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return result;
-#elif defined(__aarch64__)
-    register long x8 __asm__("x8") = number;
-    register long x0 __asm__("x0") = a;
-    register long x1 __asm__("x1") = b;
-    register long x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = d;
-    register long x4 __asm__("x4") = e;
-    register long x5 __asm__("x5") = f;
-    __asm__ volatile("svc 0"
-                     : "+r"(x0)
-                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-                     : "memory");
-    return x0;
-#else
-#error "raw_syscall: unknown machine"
-#endif
+    return k_syscall6(number, a, b, c, d, e, f);
 }
 
 long raw_mremap(const void *old, size_t old_size, size_t new_size, int flags, const void *to)
