@@ -27,7 +27,7 @@
 
 #define REMAP_STATS_MAGIC         "REMAPSTA" /* 8 bytes, no NUL */
 #define REMAP_STATS_VERSION_MAJOR 1u
-#define REMAP_STATS_VERSION_MINOR 0u
+#define REMAP_STATS_VERSION_MINOR 1u /* 1: the tier copy, moves over several VMAs */
 
 /*
  * What became of a call. Every mremap() seen is counted under exactly one outcome.
@@ -39,7 +39,8 @@
     X(NATIVE, "native", "moved by the kernel with its own relocation flag")                        \
     X(UFFD, "uffd", "relocated by the shim with UFFDIO_MOVE")                                      \
     X(PLAIN, "plain", "moved by plain mremap although relocation was considered")                  \
-    X(FAILED, "failed", "the call returned an error")
+    X(FAILED, "failed", "the call returned an error")                                              \
+    X(COPY, "copy", "relocated by the shim by copying the pages")
 
 /*
  * Why a call was passed through, moved plainly or failed. NONE goes with the other outcomes.
@@ -51,11 +52,11 @@
     X(KERNEL, "kernel", "the kernel refused the call itself: same errno as without the shim")      \
     X(NOT_ANON, "not_anon", "a file, shared or special mapping")                                   \
     X(NOT_MAPPED, "not_mapped", "the range is not mapped")                                         \
-    X(MULTI_VMA, "multi_vma", "the range spans several VMAs")                                      \
+    X(MULTI_VMA, "multi_vma", "the range spans several VMAs that cannot be moved one by one")      \
     X(EMPTY, "empty", "no page is populated: a plain move merges by itself")                       \
     X(TOO_SMALL, "too_small", "less than REMAP_MIN_BYTES")                                         \
     X(TOO_BIG, "too_big", "more populated memory than REMAP_MAX_BYTES")                            \
-    X(NO_TIER, "no_tier", "neither the kernel nor UFFDIO_MOVE can relocate here")                  \
+    X(NO_TIER, "no_tier", "no tier that REMAP_ENGINE allows can relocate here")                    \
     X(MERGES, "merges", "plain moves merge by themselves on this kernel")                          \
     X(STARTING, "starting", "another thread was just starting the engine")                         \
     X(FORKING, "forking", "a fork() was under way")                                                \
@@ -83,13 +84,15 @@
     X(MOVE, "move", "UFFDIO_MOVE of the pages")                                                    \
     X(SETTLE, "settle", "UFFDIO_UNREGISTER of the destination")                                    \
     X(UNDO, "undo", "moving pages back after a refusal")                                           \
-    X(LOOK, "look", "asking /proc/self where pages are")
+    X(LOOK, "look", "asking /proc/self where pages are")                                           \
+    X(COPY, "copy", "UFFDIO_COPY of the pages")
 
 /* The ways to move, in order of preference. */
 #define REMAP_TIERS(X)                                                                             \
     X(NONE, "none", "plain mremap")                                                                \
     X(NATIVE, "native", "MREMAP_RELOCATE_ANON of the kernel")                                      \
-    X(UFFD, "uffd", "UFFDIO_MOVE by the shim")
+    X(UFFD, "uffd", "UFFDIO_MOVE by the shim")                                                     \
+    X(COPY, "copy", "the pages copied by the shim")
 
 /* What the probe asks. */
 #define REMAP_FEATURES(X)                                                                          \
@@ -102,7 +105,8 @@
     X(UFFDIO_MOVE, "uffdio_move", "UFFDIO_MOVE moves pages, contents intact")                      \
     X(PROCMAP_QUERY, "procmap_query", "the PROCMAP_QUERY ioctl of /proc/self/maps")                \
     X(PAGEMAP_SCAN, "pagemap_scan", "the PAGEMAP_SCAN ioctl of /proc/self/pagemap")                \
-    X(MULTI_VMA, "multi_vma", "one mremap may move several VMAs")
+    X(MULTI_VMA, "multi_vma", "one mremap may move several VMAs")                                  \
+    X(UFFDIO_COPY, "uffdio_copy", "UFFDIO_COPY fills pages, contents intact")
 
 /* An answer of the probe. ABSENT carries the errno that said so. */
 #define REMAP_ANSWERS(X)                                                                           \
@@ -177,7 +181,7 @@ struct remap_stats_counters {
     uint64_t outcomes[REMAP_STATS_OUTCOMES]; /* calls by enum remap_outcome */
     uint64_t reasons[REMAP_STATS_REASONS];   /* calls by enum remap_reason (NONE included) */
     uint64_t moves;                          /* calls after which memory is at a new address */
-    uint64_t relocated;                      /* of these, relocated: outcomes NATIVE and UFFD */
+    uint64_t relocated;                      /* of these, relocated: NATIVE, UFFD and COPY */
     uint64_t merged_left;                    /* relocated ranges seen merged with what ends there */
     uint64_t merged_right;                   /* ... with what begins there */
     uint64_t saved;                          /* see below */
@@ -190,6 +194,10 @@ struct remap_stats_counters {
     uint64_t call_errnos[REMAP_STATS_ERRNOS]; /* errno returned to the program */
     uint64_t rescued;                         /* moves whose pages had to be copied to undo them */
     uint64_t histogram[REMAP_STATS_BUCKETS];  /* duration of relocated calls */
+    /* since 1.1 */
+    uint64_t pages_copied; /* populated base pages moved by copying them */
+    uint64_t spans;        /* calls whose range held several VMAs, each moved by itself */
+    uint64_t span_vmas;    /* VMAs moved by these */
 };
 
 /*
@@ -209,5 +217,8 @@ struct remap_stats {
     struct remap_stats_identity identity;
     struct remap_stats_counters counters;
 };
+
+/* sizeof(struct remap_stats) in version 1.0: no file is smaller. */
+#define REMAP_STATS_SIZE_1_0 3480u
 
 #endif

@@ -62,7 +62,7 @@ long descriptor_open_proc(struct descriptor *d, const char *path)
     return k_failed(fd) ? fd : descriptor_adopt(d, (int)fd);
 }
 
-long descriptor_open_uffd(struct descriptor *d, bool user_mode_only)
+long descriptor_open_uffd(struct descriptor *d, bool user_mode_only, uint64_t features)
 {
     *d = DESCRIPTOR_NONE;
     long fd = k_userfaultfd(O_CLOEXEC | O_NONBLOCK | (user_mode_only ? K_UFFD_USER_MODE_ONLY : 0));
@@ -70,7 +70,7 @@ long descriptor_open_uffd(struct descriptor *d, bool user_mode_only)
         return fd;
     struct uffdio_api api = {.api = UFFD_API};
     long ret = k_ioctl((int)fd, UFFDIO_API, &api);
-    if (!k_failed(ret) && !(api.features & K_UFFD_FEATURE_MOVE))
+    if (!k_failed(ret) && (api.features & features) != features)
         ret = -EINVAL;
     if (k_failed(ret)) {
         k_close((int)fd);

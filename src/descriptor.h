@@ -35,10 +35,10 @@ void descriptor_close(struct descriptor *d);
 long descriptor_open_proc(struct descriptor *d, const char *path);
 
 /*
- * A userfaultfd that knows UFFDIO_MOVE. user_mode_only: kernel-mode faults on the ranges fail
- * instead of waiting; the only kind that is allowed without privilege where
- * vm.unprivileged_userfaultfd is 0. -EINVAL: the kernel has no UFFDIO_MOVE.
+ * A userfaultfd. user_mode_only: kernel-mode faults on the ranges fail instead of waiting; the only
+ * kind that is allowed without privilege where vm.unprivileged_userfaultfd is 0. -EINVAL: it lacks
+ * one of `features` (K_UFFD_FEATURE_*).
  */
-long descriptor_open_uffd(struct descriptor *d, bool user_mode_only);
+long descriptor_open_uffd(struct descriptor *d, bool user_mode_only, uint64_t features);
 
 #endif

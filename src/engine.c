@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine.h"
 
+#include "copy.h"
 #include "kernel.h"
 #include "page_size.h"
 #include "pages.h"
@@ -251,7 +252,7 @@ static bool carry_lock(struct move *m)
         return true;
     long ret = k_mlock2(m->dst, m->req->new_length, m->lock_full ? 0 : MLOCK_ONFAULT);
     if (!k_failed(ret) && m->lock_full)
-        ret = k_madvise(m->dst, m->page_bytes, K_MADV_DONTNEED_LOCKED);
+        ret = pages_drop(m->dst, m->page_bytes);
     if (!k_failed(ret))
         return true;
     note(m, REMAP_STEP_PROTECT, ret);
@@ -289,11 +290,17 @@ static void give_anon_vma(struct move *m)
         return; /* relocation works all the same */
     long ret = k_madvise(m->dst, page_size(), K_MADV_POPULATE_WRITE);
     if (!k_failed(ret)) /* all of it: the fault may have brought a huge page */
-        ret = k_madvise(m->dst, r->new_length, K_MADV_DONTNEED_LOCKED);
+        ret = pages_drop(m->dst, r->new_length);
     if (k_failed(ret))
         note(m, REMAP_STEP_ANON_VMA, ret);
     if (read_only)
         restore_protection(m, m->dst, r->new_length);
+}
+
+/* KSM may have merged pages: they count as shared, but nobody minds if they no longer are. */
+static bool is_mergeable(const struct move *m)
+{
+    return pages_any_ksm() != 0 && vma_has_flag(m->place.park, "mg");
 }
 
 /* Registers the destination and makes both sides writable. On failure everything is settled. */
@@ -308,6 +315,10 @@ static bool arm(struct move *m)
             unpark(m, REMAP_REASON_PROTECTION);
             return false;
         }
+    }
+    if (r->copy && copy_would_unshare(m->proc, m->place.park, m->page_bytes) && !is_mergeable(m)) {
+        unpark(m, REMAP_REASON_SHARED_PAGES);
+        return false;
     }
     long ret = uffd_register(m->proc->uffd.fd, m->dst, r->new_length);
     if (k_failed(ret)) {
@@ -397,7 +408,7 @@ static void move_pages(struct move *m)
     uint64_t *pages = &m->report.pages;
     enum uffd_result result =
         uffd_move_all(m->proc, m->dst, at->park, m->page_bytes, UFFD_INCOMING_WINS, pages);
-    if (result == UFFD_STUCK && pages_any_ksm() != 0 && vma_has_flag(at->park, "mg")) {
+    if (result == UFFD_STUCK && is_mergeable(m)) {
         /* KSM pages: each becomes a page of its own again. */
         k_madvise(at->park, m->parked_len, MADV_UNMERGEABLE);
         result = uffd_move_all(m->proc, m->dst, at->park, m->page_bytes, UFFD_INCOMING_WINS, pages);
@@ -408,6 +419,60 @@ static void move_pages(struct move *m)
         settle(m);
     else
         undo(m, REMAP_REASON_SHARED_PAGES);
+}
+
+/*
+ * The copy has stopped `done` bytes into the range (no memory, most likely): what is there is at
+ * the destination for good, the rest follows by a plain move. The range ends as two VMAs, complete.
+ */
+static void follow_plainly(struct move *m, size_t done, long error)
+{
+    uintptr_t rest = m->place.park + done;
+    size_t length = m->parked_len - done;
+    long ret = -ENOMEM;
+    note(m, REMAP_STEP_COPY, error);
+    if (done == 0) {
+        unpark(m, reason_for(error));
+        return;
+    }
+    if (m->move_prot != m->req->prot)
+        restore_protection(m, m->place.park, m->parked_len);
+    for (int attempt = 0; attempt < 100 && k_failed(ret); attempt++) {
+        ret = whole_move(rest, length, length, m->dst + done);
+        if (k_failed(ret))
+            k_sched_yield();
+    }
+    if (!k_failed(ret)) {
+        place_vacated(&m->place, rest, length);
+        settle(m);
+        m->report.verdict = ENGINE_PLAIN;
+        m->report.reason = reason_for(error);
+        return;
+    }
+    /* Neither copied nor moved by the kernel: by hand, where a fault waits for memory. */
+    note(m, REMAP_STEP_UNDO, ret);
+    if (m->move_prot != m->req->prot)
+        k_mprotect(m->place.park, m->parked_len, m->move_prot);
+    disarm(m, m->dst, m->req->new_length);
+    pages_copy_rest(m->dst + done, rest, m->page_bytes - done);
+    settle(m);
+    m->report.rescued = true;
+}
+
+static void copy_pages(struct move *m)
+{
+    long error;
+    bool congruent = ((m->dst ^ m->place.park) & (huge_size() - 1)) == 0;
+    bool huge = congruent && copy_has_huge(m->proc, m->place.park, m->page_bytes);
+    size_t done =
+        copy_all(m->proc, m->dst, m->place.park, m->page_bytes, &m->report.copied, &error);
+    if (done < m->page_bytes) {
+        follow_plainly(m, done, error);
+        return;
+    }
+    settle(m);
+    if (huge)
+        copy_make_huge(m->proc, m->dst, m->page_bytes);
 }
 
 /* msync(2): MS_INVALIDATE of locked memory is refused with EBUSY; otherwise nothing happens here.
@@ -466,7 +531,7 @@ struct engine_report engine_move(struct process *proc, const struct engine_reque
     find_lock(&m);
     long ret = choose_destination(&m);
     if (!k_failed(ret)) {
-        enum remap_reason huge = check_huge(&m);
+        enum remap_reason huge = req->copy ? REMAP_REASON_NONE : check_huge(&m);
         if (huge != REMAP_REASON_NONE) {
             drop_reservation(&m);
             return refused(huge);
@@ -484,8 +549,12 @@ struct engine_report engine_move(struct process *proc, const struct engine_reque
     }
     m.emptied = req->src;
     m.emptied_len = req->old_length;
-    if ((!want_own || take(&m)) && park(&m) && place(&m) && carry_lock(&m) && arm(&m))
-        move_pages(&m);
+    if ((!want_own || take(&m)) && park(&m) && place(&m) && carry_lock(&m) && arm(&m)) {
+        if (req->copy)
+            copy_pages(&m);
+        else
+            move_pages(&m);
+    }
     drop_reservation(&m);
     place_release(&m.place, m.report.verdict == ENGINE_RELOCATED && !m.locked && !m.report.rescued);
     return m.report;

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The engine: relocates private anonymous memory from userspace, so that it merges at its new
- * address, on kernels that have UFFDIO_MOVE (Linux 6.8).
+ * address, on kernels that have UFFDIO_MOVE (Linux 6.8), and by copying on others (Linux 5.7).
  *
  *   take      the source goes to a place of our own; its old address is gone at once
  *   park      its pages go on to a parking place; what stays is an unfaulted VMA with every
- * attribute place     that VMA goes to the destination, where the kernel merges it with its
- * neighbours register  a userfaultfd holds off whoever touches the destination from now on move
- * UFFDIO_MOVE brings the pages settle    the userfaultfd lets go, the pieces become one VMA
+ *             attribute
+ *   place     that VMA goes to the destination, where the kernel merges it with its neighbours
+ *   register  a userfaultfd holds off whoever touches the destination from now on
+ *   move      UFFDIO_MOVE, or copy.h, brings the pages
+ *   settle    the userfaultfd lets go, the pieces become one VMA
  *
  * Invariant: at any moment every page is in exactly one of source, own, park or destination, and
  * the engine knows where. Each step can fail; after any failure the result is that of a plain
@@ -37,6 +39,7 @@ struct engine_request {
     bool alone;          /* no other thread exists */
     bool may_split;      /* huge pages may be split, if the kernel does that safely */
     bool must;           /* rather fail with EFAULT than move plainly */
+    bool copy;           /* the tier is COPY: pages are copied, not moved */
 };
 
 enum engine_verdict {
@@ -49,8 +52,9 @@ struct engine_report {
     enum engine_verdict verdict;
     enum remap_reason reason;
     uintptr_t address;
-    uint64_t pages; /* populated base pages moved, if they were counted on the way */
-    bool rescued;   /* some pages had to be copied */
+    uint64_t pages;  /* populated base pages moved, if they were counted on the way */
+    uint64_t copied; /* ... copied, by the tier COPY */
+    bool rescued;    /* some pages had to be copied to end a move that could not be completed */
 };
 
 struct engine_report engine_move(struct process *proc, const struct engine_request *req);

@@ -102,6 +102,7 @@ struct k_uffdio_move {
 
 #define K_MADV_POPULATE_WRITE  23 /* Linux 5.14 */
 #define K_MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
+#define K_MADV_COLLAPSE        25 /* Linux 6.1 */
 
 #if defined(__x86_64__)
 static inline long k_syscall6(long n, long a, long b, long c, long d, long e, long f)

@@ -50,11 +50,21 @@ static bool parse_size(const char *s, uint64_t *out)
     return true;
 }
 
+bool options_allow(const struct remap_options *o, enum remap_tier tier)
+{
+    int i = 0;
+    while (o->engines[i] != REMAP_TIER_NONE && o->engines[i] != tier)
+        i++;
+    return o->engines[i] == tier && tier != REMAP_TIER_NONE;
+}
+
+/* Names of tiers; of two equal ones the first counts, and nothing counts behind "none". */
 static bool parse_engines(const char *s, struct remap_options *o)
 {
-    enum { NATIVE, UFFD, NOTHING };
-    uint32_t engines = 0;
-    bool uffd_first = false;
+    static const enum remap_tier tiers[] = {REMAP_TIER_NATIVE, REMAP_TIER_UFFD, REMAP_TIER_COPY,
+                                            REMAP_TIER_NONE};
+    struct remap_options found = {.engines = {REMAP_TIER_NONE}};
+    int count = 0;
     bool ended = false;
     if (*s == '\0')
         return false;
@@ -65,21 +75,16 @@ static bool parse_engines(const char *s, struct remap_options *o)
         int index = word_index(remap_option_table[OPTION_ENGINE].allowed, s, n);
         if (index < 0)
             return false;
-        if (index == NOTHING)
-            ended = true;
-        if (!ended && index == NATIVE)
-            engines |= ENGINE_NATIVE;
-        if (!ended && index == UFFD) {
-            uffd_first = uffd_first || !(engines & ENGINE_NATIVE);
-            engines |= ENGINE_UFFD;
-        }
+        ended = ended || tiers[index] == REMAP_TIER_NONE;
+        if (!ended && !options_allow(&found, tiers[index]))
+            found.engines[count++] = tiers[index];
         s += n;
         if (*s == '\0')
             break;
         s++;
     }
-    o->engines = engines;
-    o->uffd_first = uffd_first;
+    for (int i = 0; i < REMAP_TIER_COUNT; i++)
+        o->engines[i] = found.engines[i];
     return true;
 }
 
@@ -100,6 +105,9 @@ static bool take_value(struct remap_options *o, enum remap_option id, const char
         return parse_size(s, &o->min_bytes);
     case OPTION_MAX_BYTES:
         return parse_size(s, &o->max_bytes);
+    case OPTION_MULTI:
+        o->multi = word == 1;
+        return true;
     case OPTION_EXE:
         o->exe = s;
         return true;

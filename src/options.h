@@ -14,10 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "remap_stats.h"
+
 enum remap_policy { POLICY_OFF, POLICY_OBSERVE, POLICY_AUTO, POLICY_ALWAYS };
 enum remap_log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum remap_stats_mode { STATS_OFF, STATS_ON, STATS_KEEP };
-enum remap_engine_bit { ENGINE_NATIVE = 1, ENGINE_UFFD = 2 };
 
 /*
  * X(identifier, variable, kind, default, allowed, help)
@@ -26,12 +27,14 @@ enum remap_engine_bit { ENGINE_NATIVE = 1, ENGINE_UFFD = 2 };
 #define REMAP_OPTIONS(X)                                                                           \
     X(POLICY, "REMAP_POLICY", WORD, "auto", "off|observe|auto|always",                             \
       "off: inert; observe: count, change nothing; auto: relocate; always: ignore size bounds")    \
-    X(ENGINE, "REMAP_ENGINE", LIST, "native,uffd,none", "native,uffd,none",                        \
+    X(ENGINE, "REMAP_ENGINE", LIST, "native,uffd,none", "native,uffd,copy,none",                   \
       "the tiers to use, in order of preference; what follows none is not used")                   \
     X(MIN_BYTES, "REMAP_MIN_BYTES", SIZE, "0", "0 to 2^63-1, suffix K, M or G",                    \
       "ranges smaller than this are moved plainly")                                                \
     X(MAX_BYTES, "REMAP_MAX_BYTES", SIZE, "64M", "0 to 2^63-1, suffix K, M or G",                  \
       "ranges with more populated memory than this are moved plainly")                             \
+    X(MULTI, "REMAP_MULTI", WORD, "on", "off|on",                                                  \
+      "on: one mremap of a range with several VMAs moves each of them, on every kernel")           \
     X(EXE, "REMAP_EXE", PATTERNS, "", "patterns with * and ?, separated by commas",                \
       "act only in programs whose executable has such a name; empty: in all")                      \
     X(INSIST, "REMAP_INSIST", WORD, "off", "off|on",                                               \
@@ -75,8 +78,9 @@ extern const struct remap_option_info remap_option_table[OPTION_COUNT];
  */
 struct remap_options {
     enum remap_policy policy;
-    uint32_t engines; /* bits of enum remap_engine_bit */
-    bool uffd_first;  /* the list named uffd before native */
+    /* The tiers that may be used, in order of preference; REMAP_TIER_NONE ends them. */
+    enum remap_tier engines[REMAP_TIER_COUNT];
+    bool multi;
     bool insist;
     uint64_t min_bytes;
     uint64_t max_bytes;
@@ -93,6 +97,9 @@ struct remap_options {
 
 /* Fills in *o from a NULL-terminated environment block; envp may be NULL (all defaults). */
 void options_parse(struct remap_options *o, char *const *envp);
+
+/* True if the tier is among o->engines. */
+bool options_allow(const struct remap_options *o, enum remap_tier tier);
 
 /* True if `name` matches one of the comma-separated patterns, or if there are none. */
 bool options_exe_matches(const char *patterns, const char *name);

@@ -29,6 +29,51 @@ static long scan(int fd, uintptr_t start, uintptr_t end, struct k_page_region *r
     return ret;
 }
 
+long pages_entries(int fd, uintptr_t start, uint64_t *entries, size_t count)
+{
+    long want = (long)(count * sizeof(*entries));
+    long got = k_pread(fd, entries, (size_t)want, start / page_size() * sizeof(*entries));
+    return got == want ? 0 : k_failed(got) ? got : -EIO;
+}
+
+/*
+ * The same as scan() for one region, before Linux 6.7: entry by entry, one region at a time. The
+ * zero page cannot be told from a shared one: it counts as populated.
+ */
+static long scan_entries(int fd, uintptr_t start, uintptr_t end, struct k_page_region *region,
+                         size_t max_pages, uintptr_t *walked)
+{
+    enum { BATCH = 64 };
+    uint64_t entries[BATCH] = {0};
+    size_t found = 0;
+    uintptr_t at = start;
+    while (at < end) {
+        size_t count = (end - at) / page_size() < BATCH ? (end - at) / page_size() : BATCH;
+        long ret = pages_entries(fd, at, entries, count);
+        if (ret != 0)
+            return ret;
+        for (size_t i = 0; i < count; i++, at += page_size()) {
+            bool populated = (entries[i] & (K_PAGEMAP_PRESENT | K_PAGEMAP_SWAPPED)) != 0;
+            if (populated && found++ == 0)
+                region->start = at;
+            if (found != 0 && (!populated || found == max_pages)) {
+                region->end = populated ? at + page_size() : at;
+                *walked = region->end;
+                return 1;
+            }
+        }
+    }
+    region->end = *walked = end;
+    return found != 0;
+}
+
+static long scan_one(int fd, uintptr_t start, uintptr_t end, size_t max_pages,
+                     struct k_page_region *region, uintptr_t *walked)
+{
+    long ret = scan(fd, start, end, region, 1, max_pages, walked);
+    return ret == -ENOTTY ? scan_entries(fd, start, end, region, max_pages, walked) : ret;
+}
+
 long pages_first_run(int fd, uintptr_t start, uintptr_t end, uintptr_t *run_start,
                      uintptr_t *run_end)
 {
@@ -36,7 +81,7 @@ long pages_first_run(int fd, uintptr_t start, uintptr_t end, uintptr_t *run_star
     uintptr_t walked;
     if (start >= end)
         return 0;
-    long ret = scan(fd, start, end, &region, 1, 0, &walked);
+    long ret = scan_one(fd, start, end, 0, &region, &walked);
     if (ret <= 0)
         return ret;
     *run_start = (uintptr_t)region.start;
@@ -44,49 +89,35 @@ long pages_first_run(int fd, uintptr_t start, uintptr_t end, uintptr_t *run_star
     return 1;
 }
 
-/* Before Linux 6.7, entry by entry. The zero page cannot be told from a shared one: it counts. */
-static long any_by_entries(int fd, uintptr_t start, uintptr_t end)
-{
-    uint64_t entries[64] = {0};
-    for (uintptr_t at = start; at < end; at += sizeof(entries) / sizeof(*entries) * page_size()) {
-        size_t want = (end - at) / page_size() * sizeof(*entries);
-        if (want > sizeof(entries))
-            want = sizeof(entries);
-        long got = k_pread(fd, entries, want, at / page_size() * sizeof(*entries));
-        if (got != (long)want)
-            return k_failed(got) ? got : -EIO;
-        for (size_t i = 0; i < want / sizeof(*entries); i++) {
-            if (entries[i] & (K_PAGEMAP_PRESENT | K_PAGEMAP_SWAPPED))
-                return 1;
-        }
-    }
-    return 0;
-}
-
 long pages_any(int fd, uintptr_t start, uintptr_t end)
 {
     struct k_page_region region = {0, 0, 0};
     uintptr_t walked;
-    long ret = scan(fd, start, end, &region, 1, 1, &walked);
-    return ret == -ENOTTY ? any_by_entries(fd, start, end) : ret;
+    return start >= end ? 0 : scan_one(fd, start, end, 1, &region, &walked);
 }
 
 long pages_count(int fd, uintptr_t start, uintptr_t end, size_t enough)
 {
-    struct k_page_region regions[16] = {{0, 0, 0}};
+    struct k_page_region region = {0, 0, 0};
     size_t found = 0;
     while (start < end && found <= enough) {
-        uintptr_t walked;
-        long ret = scan(fd, start, end, regions, 16, enough - found + 1, &walked);
+        uintptr_t walked = start;
+        long ret = scan_one(fd, start, end, enough - found + 1, &region, &walked);
         if (ret < 0)
             return ret;
-        for (long i = 0; i < ret; i++)
-            found += (size_t)(regions[i].end - regions[i].start) / page_size();
+        if (ret > 0)
+            found += (size_t)(region.end - region.start) / page_size();
         if (walked <= start)
             break; /* nothing was walked: do not loop */
         start = walked;
     }
     return (long)found;
+}
+
+long pages_drop(uintptr_t addr, size_t length)
+{
+    long ret = k_madvise(addr, length, K_MADV_DONTNEED_LOCKED);
+    return ret == -EINVAL ? k_madvise(addr, length, MADV_DONTNEED) : ret; /* before Linux 5.18 */
 }
 
 /* 1 if the page at addr is mapped by a PMD. */
@@ -144,9 +175,9 @@ long pages_reclaim_exclusive(int fd, uintptr_t start, uintptr_t end)
     while (pages_first_run(fd, start, end, &run_start, &run_end) == 1) {
         for (uintptr_t addr = run_start; addr < run_end; addr += page_size()) {
             uint64_t entry = 0;
-            long ret = k_pread(fd, &entry, sizeof(entry), addr / page_size() * sizeof(entry));
-            if (ret != (long)sizeof(entry))
-                return k_failed(ret) ? ret : -EIO;
+            long ret = pages_entries(fd, addr, &entry, 1);
+            if (ret != 0)
+                return ret;
             if (!(entry & K_PAGEMAP_EXCLUSIVE))
                 continue;
             ret = k_madvise(addr, page_size(), K_MADV_POPULATE_WRITE);

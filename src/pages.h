@@ -4,7 +4,9 @@
  *
  * A page counts as populated if it is present or swapped out; the shared zero page is as good as a
  * hole. All functions take an open /proc/self/pagemap of this address space and use PAGEMAP_SCAN
- * (Linux 6.7, one release before UFFDIO_MOVE). Async-signal-safe; no state.
+ * (Linux 6.7, one release before UFFDIO_MOVE). On older kernels the questions about populated pages
+ * are answered from the file's entries, which do not tell the zero page: there it counts as
+ * populated. Questions about huge pages get -ENOTTY there. Async-signal-safe; no state.
  */
 #ifndef REMAP_PAGES_H
 #define REMAP_PAGES_H
@@ -18,12 +20,17 @@
 long pages_first_run(int pagemap_fd, uintptr_t start, uintptr_t end, uintptr_t *run_start,
                      uintptr_t *run_end);
 
-/* 1 if any page is populated, 0 if none, or -errno. Stops at the first one. Works on kernels
- * without PAGEMAP_SCAN too; there the zero page counts as populated. */
+/* 1 if any page is populated, 0 if none, or -errno. Stops at the first one. */
 long pages_any(int pagemap_fd, uintptr_t start, uintptr_t end);
 
 /* Number of populated base pages; stops counting once it exceeds `enough`. Or -errno. */
 long pages_count(int pagemap_fd, uintptr_t start, uintptr_t end, size_t enough);
+
+/* The entries (K_PAGEMAP_*) of `count` pages from start. 0 or -errno. */
+long pages_entries(int pagemap_fd, uintptr_t start, uint64_t *entries, size_t count);
+
+/* Drops the pages of a range, locked or not: it reads zero from then on. 0 or -errno. */
+long pages_drop(uintptr_t addr, size_t length);
 
 /* 1 if some huge page is mapped whole (by a PMD) in the range, 0 if not, or -errno. */
 long pages_any_huge(int pagemap_fd, uintptr_t start, uintptr_t end);

@@ -187,40 +187,67 @@ static struct probe_answer ask_userfaultfd(bool user_mode_only)
     return present();
 }
 
-static struct probe_answer ask_uffdio_move(const struct scratch *s, bool user_mode_only)
+static long try_uffdio_move(const struct scratch *s, int fd, unsigned dst, unsigned src)
 {
-    struct descriptor uffd;
-    long ret = descriptor_open_uffd(&uffd, user_mode_only);
+    struct k_uffdio_move move = {
+        .dst = page_at(s, dst), .src = page_at(s, src), .len = page_size()};
+    long ret = -EAGAIN;
+    /* EAGAIN: the page is held by someone for a moment (khugepaged, migration). */
+    for (int i = 0; ret == -EAGAIN && i < 100; i++) {
+        ret = k_ioctl(fd, K_UFFDIO_MOVE, &move);
+        if (ret == -EAGAIN)
+            k_sched_yield();
+    }
+    return ret;
+}
+
+static struct probe_answer judge(long ret, bool intact)
+{
     if (k_failed(ret))
-        return absent(ret, ret == -EINVAL ? "needs Linux 6.8" : "no userfaultfd");
-    struct probe_answer answer = unknown("no memory to ask with");
-    if (fill(s, 1, PROT_READ | PROT_WRITE, 55) && fill(s, 9, PROT_READ | PROT_WRITE, 0)) {
+        return absent(ret, "the call was refused");
+    return intact ? present() : broken("contents were lost");
+}
+
+/* What a userfaultfd can do with pages: MOVE from 1 to 9, COPY from 3 to 10. */
+static void ask_uffd_pages(const struct scratch *s, struct probe_result *r)
+{
+    struct probe_answer *move = &r->features[REMAP_FEATURE_UFFDIO_MOVE];
+    struct probe_answer *copy = &r->features[REMAP_FEATURE_UFFDIO_COPY];
+    struct descriptor uffd;
+    bool has_move = true;
+    long ret = descriptor_open_uffd(&uffd, r->user_mode_only, K_UFFD_FEATURE_MOVE);
+    if (ret == -EINVAL) {
+        has_move = false;
+        ret = descriptor_open_uffd(&uffd, r->user_mode_only, 0);
+    }
+    if (k_failed(ret)) {
+        *move = *copy = absent(ret, "no userfaultfd");
+        return;
+    }
+    *move = *copy = unknown("no memory to ask with");
+    if (fill(s, 1, PROT_READ | PROT_WRITE, 55) && fill(s, 3, PROT_READ | PROT_WRITE, 66) &&
+        fill(s, 9, PROT_READ | PROT_WRITE, 0) && fill(s, 10, PROT_READ | PROT_WRITE, 0)) {
         struct uffdio_register reg = {
-            .range = {.start = page_at(s, 9), .len = page_size()},
+            .range = {.start = page_at(s, 9), .len = 2 * page_size()},
             .mode = UFFDIO_REGISTER_MODE_MISSING,
         };
-        struct k_uffdio_move move = {
-            .dst = page_at(s, 9), .src = page_at(s, 1), .len = page_size()};
-        ret = k_ioctl(uffd.fd, UFFDIO_REGISTER, &reg);
-        /* EAGAIN: the page is held by someone for a moment (khugepaged, migration). */
-        for (int i = 0; !k_failed(ret) && i < 100; i++) {
-            ret = k_ioctl(uffd.fd, K_UFFDIO_MOVE, &move);
-            if (ret != -EAGAIN)
-                break;
-            ret = 0;
-            k_sched_yield();
+        struct uffdio_copy request = {
+            .dst = page_at(s, 10), .src = page_at(s, 3), .len = page_size()};
+        long copied = k_ioctl(uffd.fd, UFFDIO_REGISTER, &reg);
+        long moved = copied;
+        if (!k_failed(copied)) {
+            copied = k_ioctl(uffd.fd, UFFDIO_COPY, &request);
+            moved = has_move ? try_uffdio_move(s, uffd.fd, 9, 1) : -EINVAL;
+            k_ioctl(uffd.fd, UFFDIO_UNREGISTER, &reg.range);
         }
-        k_ioctl(uffd.fd, UFFDIO_UNREGISTER, &reg.range);
-        if (k_failed(ret))
-            answer = absent(ret, "the call was refused");
-        else if (*word_at(s, 9) == 55 && *word_at(s, 1) == 0)
-            answer = present();
-        else
-            answer = broken("contents were lost");
+        /* Only now: who reads a registered page that did not come waits for it. */
+        *copy = judge(copied, *word_at(s, 10) == 66);
+        *move = judge(moved, *word_at(s, 9) == 55 && *word_at(s, 1) == 0);
+        if (!has_move)
+            *move = absent(-EINVAL, "needs Linux 6.8");
     }
     clear(s);
     descriptor_close(&uffd);
-    return answer;
 }
 
 struct release {
@@ -281,37 +308,74 @@ void probe_known_bugs(struct probe_result *r, const char *release, bool swap_act
                        "swap is in use (REMAP_INSIST=on to use it all the same)");
 }
 
+static bool is_present(const struct probe_result *r, enum remap_feature feature)
+{
+    return r->features[feature].answer == REMAP_ANSWER_PRESENT;
+}
+
+static bool can(const struct probe_result *r, enum remap_tier tier)
+{
+    switch (tier) {
+    case REMAP_TIER_NATIVE:
+        return is_present(r, REMAP_FEATURE_RELOCATE);
+    case REMAP_TIER_UFFD:
+        return is_present(r, REMAP_FEATURE_UFFDIO_MOVE) && is_present(r, REMAP_FEATURE_DONTUNMAP) &&
+               is_present(r, REMAP_FEATURE_PAGEMAP_SCAN);
+    case REMAP_TIER_COPY:
+        return is_present(r, REMAP_FEATURE_UFFDIO_COPY) && is_present(r, REMAP_FEATURE_DONTUNMAP);
+    case REMAP_TIER_NONE:
+    case REMAP_TIER_COUNT:
+        break;
+    }
+    return false;
+}
+
+static const char *why_no_tier(const struct probe_result *r)
+{
+    static const enum remap_feature needed[] = {REMAP_FEATURE_DONTUNMAP, REMAP_FEATURE_UFFDIO_MOVE,
+                                                REMAP_FEATURE_PAGEMAP_SCAN};
+    if (can(r, REMAP_TIER_UFFD) || can(r, REMAP_TIER_NATIVE))
+        return "REMAP_ENGINE does not allow what this kernel could do";
+    if (can(r, REMAP_TIER_COPY) && !is_present(r, REMAP_FEATURE_UFFDIO_MOVE) &&
+        r->features[REMAP_FEATURE_UFFDIO_MOVE].error == EINVAL)
+        return "UFFDIO_MOVE needs Linux 6.8; REMAP_ENGINE=native,uffd,copy copies the pages here";
+    for (size_t i = 0; i < sizeof(needed) / sizeof(*needed); i++) {
+        if (!is_present(r, needed[i]))
+            return r->features[needed[i]].why;
+    }
+    return "";
+}
+
+static const char *why_this_tier(const struct probe_result *r)
+{
+    if (r->tier == REMAP_TIER_NATIVE)
+        return "";
+    if (r->tier == REMAP_TIER_NONE)
+        return why_no_tier(r);
+    if (can(r, REMAP_TIER_NATIVE) || (r->tier == REMAP_TIER_COPY && can(r, REMAP_TIER_UFFD)))
+        return "REMAP_ENGINE prefers it";
+    if (r->tier == REMAP_TIER_COPY)
+        return "this kernel cannot move pages";
+    return "this kernel has no relocation flag, as no released kernel has";
+}
+
 static void choose_tier(struct probe_result *r, const struct remap_options *o)
 {
-    const struct probe_answer *f = r->features;
-    bool native = f[REMAP_FEATURE_RELOCATE].answer == REMAP_ANSWER_PRESENT;
-    bool uffd = f[REMAP_FEATURE_UFFDIO_MOVE].answer == REMAP_ANSWER_PRESENT &&
-                f[REMAP_FEATURE_DONTUNMAP].answer == REMAP_ANSWER_PRESENT &&
-                f[REMAP_FEATURE_PAGEMAP_SCAN].answer == REMAP_ANSWER_PRESENT;
-    r->tier = REMAP_TIER_NONE;
-    r->tier_why = "";
-    if (f[REMAP_FEATURE_PLAIN_MERGES].answer == REMAP_ANSWER_PRESENT) {
+    r->tier = r->own_tier = REMAP_TIER_NONE;
+    if (is_present(r, REMAP_FEATURE_PLAIN_MERGES)) {
         r->tier_why = "plain moves merge by themselves on this kernel: nothing to do";
         return;
     }
-    bool may_native = native && (o->engines & ENGINE_NATIVE);
-    bool may_uffd = uffd && (o->engines & ENGINE_UFFD);
-    if (may_native && !(may_uffd && o->uffd_first)) {
-        r->tier = REMAP_TIER_NATIVE;
-        return;
+    for (int i = 0; o->engines[i] != REMAP_TIER_NONE; i++) {
+        enum remap_tier tier = o->engines[i];
+        if (!can(r, tier))
+            continue;
+        if (r->tier == REMAP_TIER_NONE)
+            r->tier = tier;
+        if (tier != REMAP_TIER_NATIVE && r->own_tier == REMAP_TIER_NONE)
+            r->own_tier = tier;
     }
-    if (may_uffd) {
-        r->tier = REMAP_TIER_UFFD;
-        r->tier_why = native ? "REMAP_ENGINE prefers it"
-                             : "this kernel has no relocation flag, as no released kernel has";
-        return;
-    }
-    if (uffd || native)
-        r->tier_why = "REMAP_ENGINE does not allow what this kernel could do";
-    else if (f[REMAP_FEATURE_UFFDIO_MOVE].answer != REMAP_ANSWER_PRESENT)
-        r->tier_why = f[REMAP_FEATURE_UFFDIO_MOVE].why;
-    else
-        r->tier_why = f[REMAP_FEATURE_PAGEMAP_SCAN].why;
+    r->tier_why = why_this_tier(r);
 }
 
 void probe_run(struct probe_result *out, const struct remap_options *options)
@@ -346,7 +410,7 @@ void probe_run(struct probe_result *out, const struct remap_options *options)
     f[REMAP_FEATURE_USERFAULTFD] = ask_userfaultfd(false);
     f[REMAP_FEATURE_USERFAULTFD_USER] = ask_userfaultfd(true);
     out->user_mode_only = f[REMAP_FEATURE_USERFAULTFD].answer != REMAP_ANSWER_PRESENT;
-    f[REMAP_FEATURE_UFFDIO_MOVE] = ask_uffdio_move(&s, out->user_mode_only);
+    ask_uffd_pages(&s, out);
     descriptor_close(&s.maps);
     k_munmap(s.base, SCRATCH_PAGES * page_size());
 

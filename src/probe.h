@@ -23,6 +23,7 @@ struct probe_answer {
 struct probe_result {
     struct probe_answer features[REMAP_FEATURE_COUNT];
     uint32_t tier;        /* enum remap_tier: the best one that `options` allow */
+    uint32_t own_tier;    /* ... of those that are our own work (UFFD, COPY), else NONE */
     const char *tier_why; /* why not a better one; static storage */
     bool user_mode_only;  /* userfaultfd has to be opened with UFFD_USER_MODE_ONLY */
     bool no_huge;         /* moving huge pages is not safe on this kernel */

@@ -106,7 +106,7 @@ static void tell_tier(void)
 {
     if (!log_wanted(&options, LOG_INFO))
         return;
-    static const char *const names[] = {"none", "native", "uffd"};
+    static const char *const names[] = {"none", "native", "uffd", "copy"};
     char message[512];
     struct text t;
     text_start(&t, message, sizeof(message));
@@ -178,7 +178,7 @@ static struct process *make(void)
     open_statistics(p);
     if (descriptor_open_proc(&p->maps, "/proc/self/maps") == 0)
         inherited[0] = p->maps;
-    if (probe.tier != REMAP_TIER_NONE) {
+    if (probe.tier != REMAP_TIER_NONE && probe.tier == probe.own_tier) {
         process_have_uffd(p);
         process_have_pagemap(p);
     }
@@ -269,9 +269,10 @@ static bool reopen(struct process *p, struct descriptor *d, long (*open)(struct 
 
 static long open_uffd(struct descriptor *d)
 {
-    long ret = descriptor_open_uffd(d, probe.user_mode_only);
-    if (ret == -EPERM && !probe.user_mode_only)
-        ret = descriptor_open_uffd(d, true); /* privileges were dropped after the probe */
+    uint64_t features = probe.own_tier == REMAP_TIER_UFFD ? K_UFFD_FEATURE_MOVE : 0;
+    long ret = descriptor_open_uffd(d, probe.user_mode_only, features);
+    if (ret == -EPERM && !probe.user_mode_only) /* privileges were dropped after the probe */
+        ret = descriptor_open_uffd(d, true, features);
     return ret;
 }
 
@@ -300,15 +301,30 @@ void process_drop_uffd(struct process *p)
     descriptor_close(&p->uffd);
 }
 
+static bool has_query(void)
+{
+    return probe.features[REMAP_FEATURE_PROCMAP_QUERY].answer == REMAP_ANSWER_PRESENT;
+}
+
+/* The number may mean another file by now. */
+static bool renewed_maps(struct process *p)
+{
+    return !descriptor_is_ours(&p->maps) && reopen(p, &p->maps, open_maps);
+}
+
 long process_vma_at(struct process *p, uintptr_t addr, struct vma *out)
 {
-    bool query = probe.features[REMAP_FEATURE_PROCMAP_QUERY].answer == REMAP_ANSWER_PRESENT;
-    long ret = vma_at(p->maps.fd, query, addr, out);
-    if (ret == 0 || ret == -ENOENT)
-        return ret;
-    /* The number may mean another file by now. */
-    if (!descriptor_is_ours(&p->maps) && reopen(p, &p->maps, open_maps))
-        ret = vma_at(p->maps.fd, query, addr, out);
+    long ret = vma_at(p->maps.fd, has_query(), addr, out);
+    if (ret != 0 && ret != -ENOENT && renewed_maps(p))
+        ret = vma_at(p->maps.fd, has_query(), addr, out);
+    return ret;
+}
+
+long process_vmas(struct process *p, uintptr_t start, uintptr_t end, struct vma *out, size_t max)
+{
+    long ret = vma_list(p->maps.fd, has_query(), start, end, out, max);
+    if (ret < 0 && renewed_maps(p))
+        ret = vma_list(p->maps.fd, has_query(), start, end, out, max);
     return ret;
 }
 

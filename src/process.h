@@ -64,8 +64,10 @@ bool process_have_pagemap(struct process *proc);
 /* Closes the userfaultfd: the kernel then unregisters all its ranges and wakes all waiters. */
 void process_drop_uffd(struct process *proc);
 
-/* vma_at() with the descriptor of this process. */
+/* vma_at() and vma_list() with the descriptor of this process. */
 long process_vma_at(struct process *proc, uintptr_t addr, struct vma *out);
+long process_vmas(struct process *proc, uintptr_t start, uintptr_t end, struct vma *out,
+                  size_t max);
 
 /*
  * Compaction puts range beside range: true if [start, end) adjoins the range relocated last, with

@@ -55,19 +55,25 @@ void stats_call(struct remap_stats *s, const struct stats_call *call)
     if (call->outcome == REMAP_OUTCOME_FAILED)
         add(&c->call_errnos[errno_slot(call->error)], 1);
     add(&c->rescued, call->rescued);
+    if (call->span_vmas != 0) {
+        add(&c->spans, 1);
+        add(&c->span_vmas, call->span_vmas);
+    }
     if (!call->moved)
         return;
     add(&c->moves, 1);
     add(&c->tier_moves[call->tier], 1);
     add(&c->tier_bytes[call->tier], call->bytes);
     add(&c->tier_ns[call->tier], call->nanoseconds);
-    if (call->outcome != REMAP_OUTCOME_NATIVE && call->outcome != REMAP_OUTCOME_UFFD)
+    if (call->outcome != REMAP_OUTCOME_NATIVE && call->outcome != REMAP_OUTCOME_UFFD &&
+        call->outcome != REMAP_OUTCOME_COPY)
         return;
     add(&c->relocated, 1);
     add(&c->merged_left, call->merged_left);
     add(&c->merged_right, call->merged_right);
     add(&c->saved, call->merged_left + call->merged_right);
     add(&c->pages_moved, call->pages);
+    add(&c->pages_copied, call->pages_copied);
     add(&c->histogram[bucket(call->nanoseconds)], 1);
 }
 

@@ -37,7 +37,9 @@ struct stats_call {
     enum remap_tier tier; /* for calls that moved */
     long error;           /* FAILED: positive errno */
     uint64_t bytes;
-    uint64_t pages;
+    uint64_t pages;        /* moved by UFFDIO_MOVE */
+    uint64_t pages_copied; /* by the tier copy */
+    uint64_t span_vmas;    /* VMAs moved one by one; 0: the call was about one */
     uint64_t nanoseconds;
     unsigned merged_left;
     unsigned merged_right;

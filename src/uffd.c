@@ -61,7 +61,7 @@ static bool cure(struct process *proc, long error, uintptr_t dst, uintptr_t src,
          * before the one at src is dropped for it. */
         bool resident_wins = priority == UFFD_RESIDENT_WINS &&
                              pages_any(proc->pagemap.fd, dst, dst + page_size()) == 1;
-        return !k_failed(k_madvise(resident_wins ? src : dst, page_size(), K_MADV_DONTNEED_LOCKED));
+        return !k_failed(pages_drop(resident_wins ? src : dst, page_size()));
     }
     return pages_reclaim_exclusive(proc->pagemap.fd, src, src + length) > 0;
 }

@@ -24,10 +24,19 @@ static bool is_zero_name(const char *name)
     return text_equal(name, "/dev/zero");
 }
 
+/* What several VMAs in one mremap() may be besides anonymous: a device's driver may choose its own
+ * addresses, and a special mapping is the kernel's. */
+static bool is_file_name(const char *name)
+{
+    return *name == '/' && (!text_starts(name, "/dev/") || text_starts(name, "/dev/shm/") ||
+                            text_starts(name, "/dev/hugepages/") || text_starts(name, "/dev/zero"));
+}
+
 static enum vma_kind kind_of(bool shared, uint64_t inode, const char *name)
 {
-    return !shared && (inode != 0 ? is_zero_name(name) : is_ordinary_name(name)) ? VMA_ANON
-                                                                                 : VMA_OTHER;
+    if (!shared && (inode != 0 ? is_zero_name(name) : is_ordinary_name(name)))
+        return VMA_ANON;
+    return inode != 0 && is_file_name(name) ? VMA_FILE : VMA_OTHER;
 }
 
 /* The same by device and inode, of which the first is asked for once. */
@@ -47,13 +56,14 @@ static bool is_dev_zero(const struct k_procmap_query *q)
                                     atomic_load_explicit(&device, memory_order_relaxed);
 }
 
-/* Asks for the name only where it decides: composing a file's path takes as long as all the rest.
- */
-static long query_once(int maps_fd, uintptr_t addr, struct k_procmap_query *q, char *name,
-                       size_t size)
+static long query_once(int maps_fd, uint64_t flags, uintptr_t addr, struct k_procmap_query *q,
+                       char *name, size_t size)
 {
+    if (size != 0)
+        name[0] = '\0';
     *q = (struct k_procmap_query){
         .size = sizeof(*q),
+        .query_flags = flags,
         .query_addr = addr,
         .vma_name_size = (uint32_t)size,
         .vma_name_addr = (uintptr_t)name,
@@ -61,30 +71,37 @@ static long query_once(int maps_fd, uintptr_t addr, struct k_procmap_query *q, c
     return k_ioctl(maps_fd, K_PROCMAP_QUERY, q);
 }
 
-static long query(int maps_fd, uintptr_t addr, struct vma *out)
+/* The main stack, the one writable mapping of the kernel's own: AT_RANDOM is there. */
+static bool is_main_stack(const struct k_procmap_query *q)
+{
+    uintptr_t on_stack = getauxval(AT_RANDOM);
+    return q->vma_start <= on_stack && on_stack < q->vma_end;
+}
+
+/* Asks for the name only where it decides: composing a file's path takes as long as all the rest.
+ * What is a file is one to `want_files` alone. */
+static long query(int maps_fd, uint64_t flags, uintptr_t addr, bool want_files, struct vma *out)
 {
     struct k_procmap_query q;
-    long ret = query_once(maps_fd, addr, &q, NULL, 0);
+    char name[128];
+    long ret = query_once(maps_fd, flags, addr, &q, NULL, 0);
     if (k_failed(ret))
         return ret;
     bool shared = (q.vma_flags & K_PROCMAP_SHARED) != 0;
     enum vma_kind kind = VMA_OTHER;
     uint64_t readable = K_PROCMAP_READABLE | K_PROCMAP_EXECUTABLE;
-    if (!shared && q.inode == 0 &&
-        ((q.vma_flags & K_PROCMAP_WRITABLE) || !(q.vma_flags & readable))) {
-        /* The kernel's own mappings are readable or executable and not writable, but for the main
-         * stack: AT_RANDOM is there. */
-        uintptr_t on_stack = getauxval(AT_RANDOM);
-        kind = q.vma_start <= on_stack && on_stack < q.vma_end ? VMA_OTHER : VMA_ANON;
-    } else if (!shared && q.inode == 0) {
-        char name[128];
-        name[0] = '\0';
-        ret = query_once(maps_fd, addr, &q, name, sizeof(name));
-        if (k_failed(ret))
-            return ret;
-        kind = kind_of(shared, q.inode, name);
-    } else if (!shared && is_dev_zero(&q)) {
+    /* The kernel's own mappings are readable or executable and not writable. */
+    bool ordinary = (q.vma_flags & K_PROCMAP_WRITABLE) || !(q.vma_flags & readable);
+    if (!shared && q.inode == 0 && ordinary) {
+        kind = is_main_stack(&q) ? VMA_OTHER : VMA_ANON;
+    } else if (!shared && q.inode != 0 && is_dev_zero(&q)) {
         kind = VMA_ANON;
+    } else if ((!shared && q.inode == 0) || want_files) {
+        ret = query_once(maps_fd, flags, addr, &q, name, sizeof(name));
+        if (k_failed(ret) && ret != -ENAMETOOLONG)
+            return ret;
+        /* A path that is longer than that is no device's. */
+        kind = ret == -ENAMETOOLONG ? VMA_FILE : kind_of(shared, q.inode, name);
     }
     *out = (struct vma){
         .start = (uintptr_t)q.vma_start,
@@ -164,22 +181,35 @@ static long next_line(struct line_reader *r)
     }
 }
 
-static long read_text(int maps_fd, uintptr_t addr, struct vma *out)
+static long list_text(int maps_fd, uintptr_t start, uintptr_t end, struct vma *out, size_t max)
 {
     struct line_reader reader = {.fd = maps_fd};
-    long ret;
-    while ((ret = next_line(&reader)) == 1) {
+    size_t count = 0;
+    long ret = 1;
+    while (count < max && (ret = next_line(&reader)) == 1) {
         struct vma v;
         if (!parse_line(reader.line, &v))
             return -EIO;
-        if (v.start > addr)
+        if (v.start >= end)
             break;
-        if (addr < v.end) {
-            *out = v;
-            return 0;
-        }
+        if (start < v.end)
+            out[count++] = v;
     }
-    return ret < 0 ? ret : -ENOENT;
+    return ret < 0 ? ret : (long)count;
+}
+
+static long list_queries(int maps_fd, uintptr_t start, uintptr_t end, struct vma *out, size_t max)
+{
+    size_t count = 0;
+    while (count < max && start < end) {
+        long ret = query(maps_fd, K_PROCMAP_COVERING_OR_NEXT, start, true, &out[count]);
+        if (ret == -ENOENT || (ret == 0 && out[count].start >= end))
+            break;
+        if (ret != 0)
+            return ret;
+        start = out[count++].end;
+    }
+    return (long)count;
 }
 
 /* "VmFlags: rd wr mr": each flag is two letters after a space. */
@@ -192,28 +222,56 @@ static bool line_has_flag(const char *s, const char *flag)
     return false;
 }
 
-bool vma_has_flag(uintptr_t addr, const char *flag)
+/* The line of smaps about the VMA at addr that starts with `field`, into r->line. */
+static bool find_in_smaps(uintptr_t addr, const char *field, struct line_reader *r)
 {
     long fd = k_openat(AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC, 0);
     if (k_failed(fd))
         return false;
-    struct line_reader reader = {.fd = (int)fd};
+    *r = (struct line_reader){.fd = (int)fd};
     bool here = false;
     bool found = false;
-    while (next_line(&reader) == 1) {
+    while (!found && next_line(r) == 1) {
         struct vma v;
-        if (parse_line(reader.line, &v)) {
+        if (parse_line(r->line, &v))
             here = v.start <= addr && addr < v.end;
-        } else if (here && text_starts(reader.line, "VmFlags:")) {
-            found = line_has_flag(reader.line, flag);
-            break;
-        }
+        else
+            found = here && text_starts(r->line, field);
     }
     k_close((int)fd);
     return found;
 }
 
+bool vma_has_flag(uintptr_t addr, const char *flag)
+{
+    struct line_reader reader;
+    return find_in_smaps(addr, "VmFlags:", &reader) && line_has_flag(reader.line, flag);
+}
+
+bool vma_has_huge(uintptr_t addr)
+{
+    static const char field[] = "AnonHugePages:";
+    struct line_reader reader;
+    if (!find_in_smaps(addr, field, &reader))
+        return false;
+    uint64_t kib = 0;
+    const char *s = reader.line + sizeof(field) - 1;
+    while (*s == ' ')
+        s++;
+    return text_number(&s, 10, &kib) && kib != 0;
+}
+
 long vma_at(int maps_fd, bool use_query, uintptr_t addr, struct vma *out)
 {
-    return use_query ? query(maps_fd, addr, out) : read_text(maps_fd, addr, out);
+    if (use_query)
+        return query(maps_fd, 0, addr, false, out);
+    long ret = list_text(maps_fd, addr, addr + 1, out, 1);
+    return ret == 0 ? -ENOENT : ret < 0 ? ret : 0;
+}
+
+long vma_list(int maps_fd, bool use_query, uintptr_t start, uintptr_t end, struct vma *out,
+              size_t max)
+{
+    return use_query ? list_queries(maps_fd, start, end, out, max)
+                     : list_text(maps_fd, start, end, out, max);
 }

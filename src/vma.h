@@ -9,11 +9,13 @@
 #define REMAP_VMA_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum vma_kind {
     VMA_ANON,  /* private anonymous, private /dev/zero included: can be relocated */
-    VMA_OTHER, /* file-backed, shared, or one of the kernel's special mappings */
+    VMA_FILE,  /* a file's pages or shared memory; vma_at() does not tell it from VMA_OTHER */
+    VMA_OTHER, /* a device's, or one of the kernel's special mappings */
 };
 
 struct vma {
@@ -30,8 +32,15 @@ struct vma {
  */
 long vma_at(int maps_fd, bool use_query, uintptr_t addr, struct vma *out);
 
+/* The VMAs with a byte in [start, end), in order, at most `max`. Their number, or -errno. */
+long vma_list(int maps_fd, bool use_query, uintptr_t start, uintptr_t end, struct vma *out,
+              size_t max);
+
 /* Whether the VMA at addr has a flag of /proc/self/smaps: "lf" (locked on fault), "mg" (mergeable
  * by KSM)... False if it cannot be found out. Slow: reads smaps. */
 bool vma_has_flag(uintptr_t addr, const char *flag);
+
+/* Whether smaps knows of huge pages in the VMA at addr. Slow too. */
+bool vma_has_huge(uintptr_t addr);
 
 #endif

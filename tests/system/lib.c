@@ -165,6 +165,11 @@ bool can_relocate(void)
     return features_now().tier != REMAP_TIER_NONE;
 }
 
+bool copies(void)
+{
+    return features_now().tier == REMAP_TIER_COPY;
+}
+
 void need_relocation(void)
 {
     if (!can_relocate()) {

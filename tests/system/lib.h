@@ -114,6 +114,7 @@ struct remap_stats stats_now(void);       /* fails the test where the library is
 struct remap_features features_now(void); /* runs the probe */
 uint64_t relocated_now(void);
 bool can_relocate(void);    /* a tier is there */
+bool copies(void);          /* ... and it is the one that copies */
 void need_relocation(void); /* skips where no tier is */
 bool shim_loaded(void);
 

@@ -122,7 +122,9 @@ static void ground_truth(void)
     CHECK_EQ(c->calls, 25 + 7 + 5 + 3 + 2);
     CHECK_EQ(sum(c->outcomes, REMAP_STATS_OUTCOMES), c->calls);
     CHECK_EQ(sum(c->reasons, REMAP_STATS_REASONS), c->calls);
-    CHECK_EQ(c->outcomes[REMAP_OUTCOME_UFFD] + c->outcomes[REMAP_OUTCOME_NATIVE], 25);
+    CHECK_EQ(c->outcomes[REMAP_OUTCOME_UFFD] + c->outcomes[REMAP_OUTCOME_NATIVE] +
+                 c->outcomes[REMAP_OUTCOME_COPY],
+             25);
     CHECK_EQ(c->outcomes[REMAP_OUTCOME_PASSED], 7);
     CHECK_EQ(c->reasons[REMAP_REASON_NOT_ANON], 7);
     CHECK_EQ(c->outcomes[REMAP_OUTCOME_FAILED], 5 + 2);
@@ -134,7 +136,7 @@ static void ground_truth(void)
     CHECK_EQ(c->relocated, 25);
     CHECK_EQ(sum(c->tier_moves, REMAP_STATS_TIERS), 25 + 7);
     CHECK_EQ(sum(c->tier_bytes, REMAP_STATS_TIERS), (25 + 7) * 4 * PAGE);
-    CHECK_EQ(c->tier_bytes[REMAP_TIER_NATIVE] + c->tier_bytes[REMAP_TIER_UFFD], 25 * 4 * PAGE);
+    CHECK_EQ(c->tier_bytes[s.identity.tier], 25 * 4 * PAGE);
     CHECK_EQ(c->merged_left, 24);
     CHECK_EQ(c->merged_right, 0);
     CHECK_EQ(c->saved, 24);
@@ -143,6 +145,7 @@ static void ground_truth(void)
         CHECK_EQ(c->pages_moved, 25 * 4);
         CHECK(c->tier_ns[REMAP_TIER_UFFD] > 0);
     }
+    CHECK_EQ(c->pages_copied, s.identity.tier == REMAP_TIER_COPY ? 25 * 4 : 0);
     CHECK_EQ(sum(c->steps, REMAP_STATS_STEPS), 0);
     CHECK_EQ(c->rescued, 0);
     end_and_clean(&peer);

@@ -23,7 +23,7 @@ PIN(remap_stats, version_minor, 12, 4)
 PIN(remap_stats, size, 16, 4)
 PIN(remap_stats, ready, 20, 4)
 PIN(remap_stats, identity, 24, 256)
-PIN(remap_stats, counters, 280, 3200)
+PIN(remap_stats, counters, 280, 3224)
 PIN(remap_stats_identity, pid, 0, 4)
 PIN(remap_stats_identity, uid, 4, 4)
 PIN(remap_stats_identity, start_time, 8, 8)
@@ -54,13 +54,16 @@ PIN(remap_stats_counters, step_errnos, 696, 1088)
 PIN(remap_stats_counters, call_errnos, 1784, 1088)
 PIN(remap_stats_counters, rescued, 2872, 8)
 PIN(remap_stats_counters, histogram, 2880, 320)
+PIN(remap_stats_counters, pages_copied, 3200, 8)
+PIN(remap_stats_counters, spans, 3208, 8)
+PIN(remap_stats_counters, span_vmas, 3216, 8)
 PIN(remap_stats_feature, answer, 0, 2)
 PIN(remap_stats_feature, error, 2, 2)
-_Static_assert(sizeof(struct remap_stats) == 3480, "the file has another size");
+_Static_assert(sizeof(struct remap_stats) == 3504, "the file has another size");
 _Static_assert(sizeof(struct remap_stats_identity) == 256, "the identity has another size");
-_Static_assert(sizeof(struct remap_stats_counters) == 3200, "the counters have another size");
+_Static_assert(sizeof(struct remap_stats_counters) == 3224, "the counters have another size");
 _Static_assert(sizeof(struct remap_stats_feature) == 4, "an answer has another size");
-_Static_assert(REMAP_STATS_VERSION_MAJOR == 1 && REMAP_STATS_VERSION_MINOR == 0,
+_Static_assert(REMAP_STATS_VERSION_MAJOR == 1 && REMAP_STATS_VERSION_MINOR == 1,
                "a new version: pin its layout here");
 
 #define KEY_(id, key, help) key,
@@ -72,14 +75,18 @@ static void values_stay(void **state)
     assert_int_equal(REMAP_OUTCOME_PASSED, 0);
     assert_int_equal(REMAP_OUTCOME_UFFD, 3);
     assert_int_equal(REMAP_OUTCOME_FAILED, 5);
+    assert_int_equal(REMAP_OUTCOME_COPY, 6);
     assert_int_equal(REMAP_REASON_NONE, 0);
     assert_int_equal(REMAP_REASON_TOO_BIG, 9);
     assert_int_equal(REMAP_REASON_MUST, 23);
     assert_int_equal(REMAP_STEP_DESCRIPTOR, 0);
     assert_int_equal(REMAP_STEP_MOVE, 8);
+    assert_int_equal(REMAP_STEP_COPY, 12);
     assert_int_equal(REMAP_TIER_NONE, 0);
     assert_int_equal(REMAP_TIER_UFFD, 2);
+    assert_int_equal(REMAP_TIER_COPY, 3);
     assert_int_equal(REMAP_FEATURE_UFFDIO_MOVE, 6);
+    assert_int_equal(REMAP_FEATURE_UFFDIO_COPY, 10);
     assert_int_equal(REMAP_ANSWER_BROKEN, 3);
 }
 

@@ -25,8 +25,10 @@ static struct remap_options parse(const char *entry)
 static void check_defaults(const struct remap_options *o)
 {
     assert_int_equal(o->policy, POLICY_AUTO);
-    assert_int_equal(o->engines, ENGINE_NATIVE | ENGINE_UFFD);
-    assert_false(o->uffd_first);
+    assert_int_equal(o->engines[0], REMAP_TIER_NATIVE);
+    assert_int_equal(o->engines[1], REMAP_TIER_UFFD);
+    assert_int_equal(o->engines[2], REMAP_TIER_NONE);
+    assert_true(o->multi);
     assert_false(o->insist);
     assert_int_equal(o->min_bytes, 0);
     assert_int_equal(o->max_bytes, 64u << 20);
@@ -148,18 +150,38 @@ static void good_and_bad(void **state)
     }
 }
 
+/* `expected`: the first letters of the tiers, in order. */
+static void check_engines(const char *entry, const char *expected)
+{
+    static const char letters[] = {
+        [REMAP_TIER_NATIVE] = 'n', [REMAP_TIER_UFFD] = 'u', [REMAP_TIER_COPY] = 'c'};
+    struct remap_options o = parse(entry);
+    char got[REMAP_TIER_COUNT] = "";
+    for (size_t i = 0; o.engines[i] != REMAP_TIER_NONE; i++) {
+        got[i] = letters[o.engines[i]];
+        assert_true(options_allow(&o, o.engines[i]));
+    }
+    assert_int_equal(o.bad, 0);
+    assert_string_equal(got, expected);
+    assert_false(options_allow(&o, REMAP_TIER_NONE));
+}
+
 static void values(void **state)
 {
     (void)state;
     assert_int_equal(parse("REMAP_POLICY=off").policy, POLICY_OFF);
     assert_int_equal(parse("REMAP_POLICY=observe").policy, POLICY_OBSERVE);
     assert_int_equal(parse("REMAP_POLICY=always").policy, POLICY_ALWAYS);
-    assert_int_equal(parse("REMAP_ENGINE=none").engines, 0);
-    assert_int_equal(parse("REMAP_ENGINE=uffd").engines, ENGINE_UFFD);
-    assert_int_equal(parse("REMAP_ENGINE=native").engines, ENGINE_NATIVE);
-    assert_int_equal(parse("REMAP_ENGINE=uffd,none,native").engines, ENGINE_UFFD);
-    assert_true(parse("REMAP_ENGINE=uffd,native").uffd_first);
-    assert_false(parse("REMAP_ENGINE=native,uffd").uffd_first);
+    check_engines("REMAP_ENGINE=none", "");
+    check_engines("REMAP_ENGINE=uffd", "u");
+    check_engines("REMAP_ENGINE=native", "n");
+    check_engines("REMAP_ENGINE=copy", "c");
+    check_engines("REMAP_ENGINE=uffd,none,native", "u");
+    check_engines("REMAP_ENGINE=uffd,native", "un");
+    check_engines("REMAP_ENGINE=native,uffd,copy", "nuc");
+    check_engines("REMAP_ENGINE=copy,copy,native,copy,uffd,uffd", "cnu");
+    assert_false(parse("REMAP_MULTI=off").multi);
+    assert_true(parse("REMAP_MULTI=on").multi);
     assert_int_equal(parse("REMAP_MIN_BYTES=17").min_bytes, 17);
     assert_int_equal(parse("REMAP_MIN_BYTES=4K").min_bytes, 4096);
     assert_int_equal(parse("REMAP_MAX_BYTES=3M").max_bytes, 3u << 20);

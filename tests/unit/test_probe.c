@@ -150,6 +150,7 @@ static void obeys_the_engine_list(void **state)
     options_parse(&options, env);
     probe_run(&r, &options);
     assert_int_equal(r.tier, REMAP_TIER_NONE);
+    assert_int_equal(r.own_tier, REMAP_TIER_NONE);
     assert_true(strlen(r.tier_why) > 0);
 }
 

@@ -16,12 +16,9 @@
 #include "page_size.h"
 
 static long model_ioctl(int fd, unsigned long request, void *arg);
-static long model_madvise(uintptr_t addr, size_t length, int advice);
-#define k_ioctl   model_ioctl
-#define k_madvise model_madvise
+#define k_ioctl model_ioctl
 #include "uffd.c"
 #undef k_ioctl
-#undef k_madvise
 
 enum { PAGES = 16 };
 #define DST ((uintptr_t)1 << 30)
@@ -83,9 +80,8 @@ static long model_ioctl(int fd, unsigned long request, void *arg)
     return a->error;
 }
 
-static long model_madvise(uintptr_t addr, size_t length, int advice)
+long pages_drop(uintptr_t addr, size_t length)
 {
-    assert_int_equal(advice, K_MADV_DONTNEED_LOCKED);
     assert_int_equal(length, page_size());
     *page_of(addr) = 0;
     return 0;

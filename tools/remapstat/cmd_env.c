@@ -7,6 +7,7 @@
 
 #include "display.h"
 #include "json.h"
+#include "names.h"
 #include "options.h"
 #include "remapstat.h"
 #include "stats_dir.h"
@@ -46,10 +47,13 @@ static void size_text(char *out, size_t size, uint64_t bytes)
 
 static void engines_text(char *out, size_t size, const struct remap_options *o)
 {
-    const char *native = o->engines & ENGINE_NATIVE ? "native," : "";
-    const char *uffd = o->engines & ENGINE_UFFD ? "uffd," : "";
+    size_t length = 0;
 
-    snprintf(out, size, "%s%snone", o->uffd_first ? uffd : native, o->uffd_first ? native : uffd);
+    for (size_t i = 0; o->engines[i] != REMAP_TIER_NONE && length < size; i++)
+        length += (size_t)snprintf(out + length, size - length, "%s,",
+                                   tier_names.list[o->engines[i]].key);
+    if (length < size)
+        snprintf(out + length, size - length, "%s", tier_names.list[REMAP_TIER_NONE].key);
 }
 
 /* The effective value, raw. */
@@ -70,6 +74,9 @@ static void value_of(char *out, size_t size, const struct remap_options *o, enum
         break;
     case OPTION_MAX_BYTES:
         size_text(out, size, o->max_bytes);
+        break;
+    case OPTION_MULTI:
+        nth_word(out, size, allowed, o->multi);
         break;
     case OPTION_EXE:
         snprintf(out, size, "%s", o->exe);

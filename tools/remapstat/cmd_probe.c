@@ -67,8 +67,10 @@ static void hint_userfaultfd(struct surroundings *s, const struct probe_result *
         (r->features[REMAP_FEATURE_USERFAULTFD_USER].answer == REMAP_ANSWER_PRESENT ||
          r->features[REMAP_FEATURE_USERFAULTFD].answer == REMAP_ANSWER_PRESENT))
         hint(s,
-             "UFFDIO_MOVE is in Linux 6.8 and later: on an older kernel there is nothing that the "
-             "shim could use.");
+             "UFFDIO_MOVE is in Linux 6.8 and later. On an older kernel "
+             "REMAP_ENGINE=native,uffd,copy "
+             "lets the shim copy the pages of ranges up to REMAP_MAX_BYTES: not for programs that "
+             "move memory while devices write to it (O_DIRECT, io_uring).");
 }
 
 static void find_hints(struct surroundings *s, const struct probe_result *r,
@@ -78,7 +80,7 @@ static void find_hints(struct surroundings *s, const struct probe_result *r,
 
     for (size_t i = 0; i < REMAP_FEATURE_COUNT; i++)
         broken = broken || r->features[i].answer == REMAP_ANSWER_BROKEN;
-    if (r->tier == REMAP_TIER_NONE || r->tier == REMAP_TIER_UFFD)
+    if (r->tier != REMAP_TIER_NATIVE)
         hint_userfaultfd(s, r);
     if (broken && !o->insist)
         hint(s, "A feature is there but counts as broken. If it is refused by kernel name only and "
@@ -123,7 +125,7 @@ static void print_table(const struct probe_result *r, const struct surroundings 
            help_of(&tier_names, r->tier));
     if (r->tier_why && r->tier_why[0])
         printf("          %s\n", r->tier_why);
-    if (r->tier == REMAP_TIER_UFFD && r->user_mode_only)
+    if (r->own_tier != REMAP_TIER_NONE && r->user_mode_only)
         printf("          userfaultfd is opened for faults in user mode only\n");
     if (r->no_huge)
         printf("          moving huge pages is not safe on this kernel: ranges with them are moved "

@@ -154,9 +154,11 @@ static void show_moves(const struct view *v)
     section("Moves");
     printf("%" PRIu64 " moves, %" PRIu64 " relocated; merged %" PRIu64 " (%" PRIu64
            " to the left, %" PRIu64 " to the right); saved %" PRIu64 "; %" PRIu64
-           " pages moved; %" PRIu64 " rescued\n",
+           " pages moved, %" PRIu64 " copied; %" PRIu64 " rescued\n",
            c->moves, c->relocated, view_merged(v), c->merged_left, c->merged_right, c->saved,
-           c->pages_moved, c->rescued);
+           c->pages_moved, c->pages_copied, c->rescued);
+    if (c->spans)
+        printf("%" PRIu64 " calls moved %" PRIu64 " VMAs one by one\n", c->spans, c->span_vmas);
     show_tiers(c);
 }
 

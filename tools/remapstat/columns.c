@@ -111,6 +111,9 @@ static void value_of_statistics(struct value *out, const struct view *v, enum pr
     case PROCESS_UFFD:
         out->number = c->outcomes[REMAP_OUTCOME_UFFD];
         break;
+    case PROCESS_COPY:
+        out->number = c->outcomes[REMAP_OUTCOME_COPY];
+        break;
     case PROCESS_PLAIN:
         out->number = c->outcomes[REMAP_OUTCOME_PLAIN];
         break;
@@ -125,6 +128,15 @@ static void value_of_statistics(struct value *out, const struct view *v, enum pr
         break;
     case PROCESS_PAGES:
         out->number = c->pages_moved;
+        break;
+    case PROCESS_COPIED:
+        out->number = c->pages_copied;
+        break;
+    case PROCESS_SPANS:
+        out->number = c->spans;
+        break;
+    case PROCESS_SPAN_VMAS:
+        out->number = c->span_vmas;
         break;
     case PROCESS_ERRORS:
         out->number = view_step_errors(v);

@@ -19,7 +19,7 @@
     X(PID, "PID", "pid", NUMBER, 7, "process id")                                                  \
     X(COMM, "COMM", "comm", TEXT, 15, "command name")                                              \
     X(UID, "UID", "uid", NUMBER, 5, "effective user id")                                           \
-    X(TIER, "TIER", "tier", TEXT, 6, "how it relocates: none, native or uffd")                     \
+    X(TIER, "TIER", "tier", TEXT, 6, "how it relocates: none, native, uffd or copy")               \
     X(POLICY, "POLICY", "policy", TEXT, 7, "off, observe, auto or always")                         \
     X(VMAS, "VMAS", "vmas", NUMBER, 6, "lines of /proc/PID/maps")                                  \
     X(RUNS, "RUNS", "runs", NUMBER, 6, "the smallest number of VMAs it could be")                  \
@@ -35,11 +35,15 @@
     X(IN_PLACE, "IN_PLACE", "in_place", NUMBER, 8, "calls that grew without a move")               \
     X(NATIVE, "NATIVE", "native", NUMBER, 7, "relocations by the kernel's own flag")               \
     X(UFFD, "UFFD", "uffd", NUMBER, 7, "relocations by UFFDIO_MOVE")                               \
+    X(COPY, "COPY", "copy", NUMBER, 7, "relocations by copying the pages")                         \
     X(PLAIN, "PLAIN", "plain", NUMBER, 7, "moves by plain mremap")                                 \
     X(FAILED, "FAILED", "failed", NUMBER, 7, "calls that returned an error")                       \
     X(MERGED_LEFT, "MERGED_LEFT", "merged_left", NUMBER, 11, "merges with what ends there")        \
     X(MERGED_RIGHT, "MERGED_RIGHT", "merged_right", NUMBER, 12, "merges with what begins there")   \
     X(PAGES, "PAGES", "pages_moved", NUMBER, 7, "populated base pages moved by UFFDIO_MOVE")       \
+    X(COPIED, "COPIED", "pages_copied", NUMBER, 7, "populated base pages copied")                  \
+    X(SPANS, "SPANS", "spans", NUMBER, 7, "calls that moved several VMAs one by one")              \
+    X(SPAN_VMAS, "SPAN_VMAS", "span_vmas", NUMBER, 9, "VMAs that these moved")                     \
     X(ERRORS, "ERRORS", "step_errors", NUMBER, 7, "failures of engine steps")                      \
     X(RESCUED, "RESCUED", "rescued", NUMBER, 7, "moves whose pages had to be copied to undo them") \
     X(RUN_ID, "RUN_ID", "run_id", IDENTITY, 20, "of remapstat run; 0 elsewhere")                   \

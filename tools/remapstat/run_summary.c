@@ -148,11 +148,12 @@ static void print_table(const struct harvest *h, const struct view *total, const
 static void print_json(const struct harvest *h, const struct view *total, const struct args *a)
 {
     static const struct selection sums = {
-        18,
-        {PROCESS_CALLS, PROCESS_MOVES, PROCESS_RELOCATED, PROCESS_MERGED, PROCESS_SAVED,
-         PROCESS_BYTES, PROCESS_TIME, PROCESS_PASSED, PROCESS_IN_PLACE, PROCESS_NATIVE,
-         PROCESS_UFFD, PROCESS_PLAIN, PROCESS_FAILED, PROCESS_MERGED_LEFT, PROCESS_MERGED_RIGHT,
-         PROCESS_PAGES, PROCESS_ERRORS, PROCESS_RESCUED}};
+        22, {PROCESS_CALLS,    PROCESS_MOVES,  PROCESS_RELOCATED,   PROCESS_MERGED,
+             PROCESS_SAVED,    PROCESS_BYTES,  PROCESS_TIME,        PROCESS_PASSED,
+             PROCESS_IN_PLACE, PROCESS_NATIVE, PROCESS_UFFD,        PROCESS_COPY,
+             PROCESS_PLAIN,    PROCESS_FAILED, PROCESS_MERGED_LEFT, PROCESS_MERGED_RIGHT,
+             PROCESS_PAGES,    PROCESS_COPIED, PROCESS_SPANS,       PROCESS_SPAN_VMAS,
+             PROCESS_ERRORS,   PROCESS_RESCUED}};
     const struct selection everything = selection_all(PROCESS_COLUMN_COUNT);
     json_t *object = json_new_object(), *rows = json_new_array();
     struct selection columns;

@@ -163,8 +163,7 @@ static enum statsfile_verdict check_header(const struct remap_stats *s, off_t fi
                  s->version_major, s->version_minor, REMAP_STATS_VERSION_MAJOR);
         return STATSFILE_DAMAGED;
     }
-    if (s->size < sizeof(struct remap_stats) || s->size > SIZE_LIMIT ||
-        file_size < (off_t)s->size) {
+    if (s->size < REMAP_STATS_SIZE_1_0 || s->size > SIZE_LIMIT || file_size < (off_t)s->size) {
         snprintf(why, STATSFILE_WHY,
                  "its size is wrong: %" PRIu32 " bytes stated, %lld there" RESTART, s->size,
                  (long long)file_size);
@@ -194,7 +193,10 @@ enum statsfile_verdict statsfile_load(int fd, struct remap_stats *out, char why[
     verdict = check_header(out, st.st_size, why);
     if (verdict != STATSFILE_GOOD)
         return verdict;
-    if (!read_fully(fd, out, sizeof(*out))) {
+    /* What a file of an earlier minor version lacks counts as zero. */
+    size_t size = out->size < sizeof(*out) ? out->size : sizeof(*out);
+    memset(out, 0, sizeof(*out));
+    if (!read_fully(fd, out, size)) {
         snprintf(why, STATSFILE_WHY, "it was cut short while it was read" RESTART);
         return STATSFILE_DAMAGED;
     }

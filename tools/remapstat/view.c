@@ -184,8 +184,9 @@ uint64_t view_merged(const struct view *v)
 
 uint64_t view_bytes_moved(const struct view *v)
 {
-    return v->stats.counters.tier_bytes[REMAP_TIER_NATIVE] +
-           v->stats.counters.tier_bytes[REMAP_TIER_UFFD];
+    const uint64_t *bytes = v->stats.counters.tier_bytes;
+
+    return bytes[REMAP_TIER_NATIVE] + bytes[REMAP_TIER_UFFD] + bytes[REMAP_TIER_COPY];
 }
 
 uint64_t view_nanoseconds(const struct view *v)
