@@ -42,6 +42,9 @@
     X(FAILED, "failed", "the call returned an error")                                              \
     X(COPY, "copy", "relocated by the shim by copying the pages")
 
+/* NATIVE: the kernel accepted its flag; where it fell back to a plain move (pages shared with a
+ * child, say) it does not tell, but then nothing is counted as merged. */
+
 /*
  * Why a call was passed through, moved plainly or failed. NONE goes with the other outcomes.
  */

@@ -69,8 +69,11 @@ static bool arguments_are_valid(const struct wrap_call *c)
 /* The kernel answers EFAULT to a range over several VMAs before Linux 6.17. */
 static bool could_be_a_span(const struct decision *d)
 {
+    struct vma first;
     return d->result == -EFAULT && span_is_allowed(d->call) &&
-           process_probe()->features[REMAP_FEATURE_MULTI_VMA].answer != REMAP_ANSWER_PRESENT;
+           process_probe()->features[REMAP_FEATURE_MULTI_VMA].answer != REMAP_ANSWER_PRESENT &&
+           process_vma_at(d->proc, d->call->addr, &first) == 0 &&
+           first.end - d->call->addr < page_align(d->call->old_length);
 }
 
 /* A call that may move memory. */

@@ -283,6 +283,17 @@ static bool contains(const char *s, const char *part)
     return false;
 }
 
+static bool is_refused_next(const char *release)
+{
+    return contains(release, "next-202506") || contains(release, "next-202507");
+}
+
+static void refuse_flag(struct probe_result *r)
+{
+    r->features[REMAP_FEATURE_RELOCATE] = r->features[REMAP_FEATURE_MUST_RELOCATE] =
+        broken("refused by name: linux-next of June 2025 sleeps in atomic context");
+}
+
 /*
  * Sources: the report "sleeping function called from invalid context in __relocate_anon_folios"
  * against next-20250616 (the series was dropped from linux-next in July 2025); stable kernel
@@ -292,13 +303,10 @@ static bool contains(const char *s, const char *part)
 void probe_known_bugs(struct probe_result *r, const char *release, bool swap_active)
 {
     struct release v = parse_release(release);
-    struct probe_answer *relocate = &r->features[REMAP_FEATURE_RELOCATE];
+    const struct probe_answer *relocate = &r->features[REMAP_FEATURE_RELOCATE];
     struct probe_answer *move = &r->features[REMAP_FEATURE_UFFDIO_MOVE];
-    if ((contains(release, "next-202506") || contains(release, "next-202507")) &&
-        relocate->answer == REMAP_ANSWER_PRESENT) {
-        *relocate = broken("refused by name: linux-next of June 2025 sleeps in atomic context");
-        r->features[REMAP_FEATURE_MUST_RELOCATE] = *relocate;
-    }
+    if (is_refused_next(release) && relocate->answer == REMAP_ANSWER_PRESENT)
+        refuse_flag(r);
     bool stable_6_12 = v.major == 6 && v.minor == 12;
     r->no_split = older(v, 6, 18, 0);
     r->no_huge = older(v, 6, 17, 0) && !(stable_6_12 && !older(v, 6, 12, 43));
@@ -401,8 +409,12 @@ void probe_run(struct probe_result *out, const struct remap_options *options)
     s.base = (uintptr_t)base;
     descriptor_open_proc(&s.maps, "/proc/self/maps");
     f[REMAP_FEATURE_PROCMAP_QUERY] = ask_procmap_query(&s);
-    f[REMAP_FEATURE_RELOCATE] = ask_merge(&s, K_MREMAP_RELOCATE, "in no released kernel");
-    f[REMAP_FEATURE_MUST_RELOCATE] = ask_merge(&s, K_MREMAP_MUST, "in no released kernel");
+    if (!options->insist && is_refused_next(out->kernel)) {
+        refuse_flag(out); /* not even asked: asking is what goes wrong there */
+    } else {
+        f[REMAP_FEATURE_RELOCATE] = ask_merge(&s, K_MREMAP_RELOCATE, "in no released kernel");
+        f[REMAP_FEATURE_MUST_RELOCATE] = ask_merge(&s, K_MREMAP_MUST, "in no released kernel");
+    }
     f[REMAP_FEATURE_PLAIN_MERGES] = ask_merge(&s, 0, "mremap does not work");
     f[REMAP_FEATURE_DONTUNMAP] = ask_dontunmap(&s);
     f[REMAP_FEATURE_MULTI_VMA] = ask_multi_vma(&s);

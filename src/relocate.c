@@ -37,34 +37,6 @@ bool relocate_is_native(const struct process *proc)
            !atomic_load_explicit(&proc->native_dead, memory_order_relaxed);
 }
 
-bool relocate_natively(struct decision *d)
-{
-    const struct wrap_call *c = d->call;
-    unsigned long flags =
-        (c->flags & DECISION_PLAIN) | (d->must ? K_MREMAP_MUST : K_MREMAP_RELOCATE);
-    uint64_t begun = now_ns();
-    long ret = k_mremap(c->addr, c->old_length, c->new_length, flags, c->dst);
-    if (ret == -ENOMEM) {
-        place_discard();
-        ret = k_mremap(c->addr, c->old_length, c->new_length, flags, c->dst);
-    }
-    d->account.nanoseconds = now_ns() - begun;
-    if (ret == -EINVAL) {
-        d->native_refused = true;
-        return false;
-    }
-    if (d->must && ret == -EFAULT) {
-        decision_set(d, REMAP_OUTCOME_FAILED, REMAP_REASON_MUST, ret);
-        return true;
-    }
-    bool moved = !k_failed(ret) && (uintptr_t)ret != c->addr;
-    decision_set(d, moved ? REMAP_OUTCOME_NATIVE : REMAP_OUTCOME_IN_PLACE, REMAP_REASON_NONE, ret);
-    d->account.tier = REMAP_TIER_NATIVE;
-    if (moved)
-        observe_merges(d);
-    return true;
-}
-
 /* What is at the source. NONE: a range that the engine may take. */
 static enum remap_reason look(const struct decision *d, struct engine_request *r)
 {
@@ -115,6 +87,65 @@ static enum remap_reason look(const struct decision *d, struct engine_request *r
             return REMAP_REASON_HUGE_SPLIT;
     }
     return REMAP_REASON_NONE;
+}
+
+/*
+ * Ends the call plainly where the flag would change nothing, or must not be used: then it counts as
+ * what it is, and the next mremap() in line sees it. What a huge page allows is the kernel's to
+ * say, and so is what cannot be found out here.
+ */
+static bool is_not_for_native(struct decision *d)
+{
+    struct engine_request r = {
+        .src = d->call->addr,
+        .old_length = page_align(d->call->old_length),
+        .new_length = page_align(d->call->new_length),
+        .copy = true,
+    };
+    enum remap_reason reason = look(d, &r);
+    if (reason == REMAP_REASON_EMPTY || reason == REMAP_REASON_NOT_MAPPED ||
+        (reason == REMAP_REASON_NOT_ANON && !d->must)) {
+        decision_pass(d, reason);
+        return true;
+    }
+    if (reason == REMAP_REASON_TOO_SMALL || reason == REMAP_REASON_TOO_BIG) {
+        decision_refuse(d, reason);
+        return true;
+    }
+    return false;
+}
+
+bool relocate_natively(struct decision *d)
+{
+    const struct wrap_call *c = d->call;
+    unsigned long flags =
+        (c->flags & DECISION_PLAIN) | (d->must ? K_MREMAP_MUST : K_MREMAP_RELOCATE);
+    if (is_not_for_native(d))
+        return true;
+    if (d->must &&
+        process_probe()->features[REMAP_FEATURE_MUST_RELOCATE].answer != REMAP_ANSWER_PRESENT)
+        return false;
+    uint64_t begun = now_ns();
+    long ret = k_mremap(c->addr, c->old_length, c->new_length, flags, c->dst);
+    if (ret == -ENOMEM) {
+        place_discard();
+        ret = k_mremap(c->addr, c->old_length, c->new_length, flags, c->dst);
+    }
+    d->account.nanoseconds = now_ns() - begun;
+    if (ret == -EINVAL) {
+        d->native_refused = true;
+        return false;
+    }
+    if (d->must && ret == -EFAULT) {
+        decision_set(d, REMAP_OUTCOME_FAILED, REMAP_REASON_MUST, ret);
+        return true;
+    }
+    bool moved = !k_failed(ret) && (uintptr_t)ret != c->addr;
+    decision_set(d, moved ? REMAP_OUTCOME_NATIVE : REMAP_OUTCOME_IN_PLACE, REMAP_REASON_NONE, ret);
+    d->account.tier = REMAP_TIER_NATIVE;
+    if (moved)
+        observe_merges(d);
+    return true;
 }
 
 /* Weak: libc before 2.32 does not have it, and then there may be threads. */

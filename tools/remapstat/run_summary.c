@@ -190,6 +190,11 @@ void run_summarize(const struct args *a, uint64_t run_id, bool keep)
         say("no memory was moved under the shim (%" PRIu64 " calls of mremap seen): a program that "
             "does not call mremap, a static or setuid program, or REMAP_POLICY=off?",
             total.stats.counters.calls);
+    if (!a->json && total.stats.counters.tier_moves[REMAP_TIER_NONE] != 0 &&
+        total.stats.counters.relocated == 0)
+        say("nothing was relocated: remapstat probe says what this kernel can do, remapstat PID "
+            "why "
+            "a move was plain");
     if (h.running && !a->json)
         say("%zu of these processes still run; their figures are those of now", h.running);
     free(h.rows);
