@@ -19,13 +19,19 @@ static bool is_populated(uint64_t entry)
     return (entry & (K_PAGEMAP_PRESENT | K_PAGEMAP_SWAPPED)) != 0;
 }
 
+/* Read by the kernel: a protection key may forbid it to us. */
 static bool is_all_zero(uintptr_t page)
 {
-    const uint64_t *words = (const uint64_t *)page;
-    size_t n = 0;
-    while (n < page_size() / sizeof(*words) && words[n] == 0)
-        n++;
-    return n == page_size() / sizeof(*words);
+    uint64_t words[128];
+    for (uintptr_t at = page; at < page + page_size(); at += sizeof(words)) {
+        if (k_read_memory(at, words, sizeof(words)) != (long)sizeof(words))
+            return false;
+        for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+            if (words[i] != 0)
+                return false;
+        }
+    }
+    return true;
 }
 
 /* The zero page, or one that might as well be: a hole reads the same. It is known by its contents,
