@@ -6,7 +6,8 @@
  *
  * What a copy cannot do: pages that a device is writing to (O_DIRECT, io_uring, RDMA) stay behind
  * with whatever the device writes later, and user space cannot see that they are pinned. This is
- * why the tier is used only where REMAP_ENGINE names it. Async-signal-safe.
+ * why the tier is used only where REMAP_ENGINE names it. Called with all signals
+ * blocked.
  */
 #ifndef REMAP_COPY_H
 #define REMAP_COPY_H

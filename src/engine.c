@@ -25,6 +25,7 @@ struct move {
     int move_prot;     /* protection during the move */
     bool locked;       /* the source was mlocked */
     bool lock_full;    /* ... not only on fault */
+    bool unlocked;     /* it is not any more */
     struct engine_report report;
 };
 
@@ -77,6 +78,37 @@ static bool copy_to(uintptr_t from, size_t length, uintptr_t to, int prot, bool 
     if (prot != (PROT_READ | PROT_WRITE))
         k_mprotect(to, length, prot);
     return true;
+}
+
+/*
+ * mlock. UFFDIO_MOVE wants both sides locked alike, and MREMAP_DONTUNMAP must not meet a locked
+ * VMA: since Linux 6.17 the kernel then counts it twice (VmLck, RLIMIT_MEMLOCK) for good. So the
+ * range is unlocked before it is parked, and parking place and destination are locked afterwards.
+ * That takes an allowance for the range twice; whether it is there is tried out first, on the
+ * parking place.
+ */
+static bool can_lock(struct move *m)
+{
+    if (!m->locked)
+        return true;
+    long ret = k_mlock2(m->place.park, m->req->old_length, MLOCK_ONFAULT);
+    if (!k_failed(ret))
+        return true;
+    note(m, REMAP_STEP_PROTECT, ret);
+    m->report = refused(REMAP_REASON_LOCK);
+    return false;
+}
+
+/* The move has ended plainly: locked again. Populates what is locked in full, as the kernel does.
+ */
+static void lock_again(struct move *m)
+{
+    const struct engine_request *r = m->req;
+    bool moved = m->report.verdict == ENGINE_PLAIN;
+    long ret = k_mlock2(moved ? m->report.address : r->src, moved ? r->new_length : r->old_length,
+                        m->lock_full ? 0 : MLOCK_ONFAULT);
+    if (k_failed(ret))
+        note(m, REMAP_STEP_UNDO, ret);
 }
 
 /* Tries once to put the range where plain mremap() would have: at the destination, else back. */
@@ -197,6 +229,10 @@ static bool take(struct move *m)
 /* The emptied VMA stays behind, its pages go to park. On failure everything is settled. */
 static bool park(struct move *m)
 {
+    if (m->locked) {
+        k_munlock(m->emptied, m->emptied_len);
+        m->unlocked = true;
+    }
     long ret = k_mremap(m->emptied, m->emptied_len, m->emptied_len,
                         K_MREMAP_MAYMOVE | K_MREMAP_FIXED | K_MREMAP_DONTUNMAP, m->place.park);
     if (!k_failed(ret)) {
@@ -242,9 +278,8 @@ static bool place(struct move *m)
 }
 
 /*
- * mlock: MREMAP_DONTUNMAP clears it on the emptied VMA, and UFFDIO_MOVE wants both sides alike. The
- * destination is locked as the source was while it is still unfaulted: only so does it merge with
- * locked neighbours. A full lock populates it; those pages are dropped again.
+ * The destination is locked as the source was while it is still unfaulted: only so does it merge
+ * with locked neighbours. A full lock populates it; those pages are dropped again.
  */
 static bool carry_lock(struct move *m)
 {
@@ -253,6 +288,8 @@ static bool carry_lock(struct move *m)
     long ret = k_mlock2(m->dst, m->req->new_length, m->lock_full ? 0 : MLOCK_ONFAULT);
     if (!k_failed(ret) && m->lock_full)
         ret = pages_drop(m->dst, m->page_bytes);
+    if (!k_failed(ret))
+        ret = k_mlock2(m->place.park, m->parked_len, MLOCK_ONFAULT);
     if (!k_failed(ret))
         return true;
     note(m, REMAP_STEP_PROTECT, ret);
@@ -303,12 +340,25 @@ static bool is_mergeable(const struct move *m)
     return pages_any_ksm() != 0 && vma_has_flag(m->place.park, "mg");
 }
 
+static bool make_destination_writable(struct move *m)
+{
+    long ret = k_mprotect(m->dst, m->req->new_length, m->move_prot);
+    if (!k_failed(ret) && m->locked && !m->registered)
+        ret = pages_drop(m->dst, m->page_bytes); /* the kernel has populated what is locked */
+    if (!k_failed(ret))
+        return true;
+    note(m, REMAP_STEP_PROTECT, ret);
+    unpark(m, REMAP_REASON_PROTECTION); /* replaces what is registered */
+    return false;
+}
+
 /* Registers the destination and makes both sides writable. On failure everything is settled. */
 static bool arm(struct move *m)
 {
     const struct engine_request *r = m->req;
+    bool protect = m->move_prot != r->prot;
     give_anon_vma(m);
-    if (m->move_prot != r->prot) {
+    if (protect) {
         long ret = k_mprotect(m->place.park, m->parked_len, m->move_prot);
         if (k_failed(ret)) {
             note(m, REMAP_STEP_PROTECT, ret);
@@ -320,6 +370,9 @@ static bool arm(struct move *m)
         unpark(m, REMAP_REASON_SHARED_PAGES);
         return false;
     }
+    /* Locked memory that becomes writable is populated by the kernel: not into our own hands. */
+    if (protect && m->locked && !make_destination_writable(m))
+        return false;
     long ret = uffd_register(m->proc->uffd.fd, m->dst, r->new_length);
     if (k_failed(ret)) {
         note(m, REMAP_STEP_REGISTER, ret);
@@ -333,15 +386,7 @@ static bool arm(struct move *m)
     m->registered = true;
     /* Once registered the destination is a VMA of its own: its protection changes without a split,
      * and so it can be changed back without one. */
-    if (m->move_prot != r->prot) {
-        ret = k_mprotect(m->dst, r->new_length, m->move_prot);
-        if (k_failed(ret)) {
-            note(m, REMAP_STEP_PROTECT, ret);
-            unpark(m, REMAP_REASON_PROTECTION); /* replaces what is registered */
-            return false;
-        }
-    }
-    return true;
+    return !protect || m->locked || make_destination_writable(m);
 }
 
 /* Ends the registration; if the kernel refuses, closing the userfaultfd cannot fail. */
@@ -354,6 +399,13 @@ static void disarm(struct move *m, uintptr_t addr, size_t length)
     }
 }
 
+static void report_relocated(struct move *m)
+{
+    m->report.verdict = ENGINE_RELOCATED;
+    m->report.reason = REMAP_REASON_NONE;
+    m->report.address = m->dst;
+}
+
 /* The destination holds all pages: protection, lock, registration as they should be. */
 static void settle(struct move *m)
 {
@@ -362,9 +414,7 @@ static void settle(struct move *m)
         restore_protection(m, m->dst, r->new_length);
     disarm(m, m->dst, r->new_length);
     process_set_last(m->proc, m->dst, m->dst + r->new_length, r->prot);
-    m->report.verdict = ENGINE_RELOCATED;
-    m->report.reason = REMAP_REASON_NONE;
-    m->report.address = m->dst;
+    report_relocated(m);
 }
 
 /*
@@ -480,7 +530,9 @@ static void copy_pages(struct move *m)
 static void find_lock(struct move *m)
 {
     m->locked = k_msync(m->req->src, page_size(), MS_INVALIDATE | MS_ASYNC) == -EBUSY;
-    m->lock_full = m->locked && !vma_has_flag(m->req->src, "lf");
+    /* Linux 6.1 has no name for the flag: it says "??". */
+    m->lock_full =
+        m->locked && !vma_has_flag(m->req->src, "lf") && !vma_has_flag(m->req->src, "??");
 }
 
 static long choose_destination(struct move *m)
@@ -549,12 +601,17 @@ struct engine_report engine_move(struct process *proc, const struct engine_reque
     }
     m.emptied = req->src;
     m.emptied_len = req->old_length;
-    if ((!want_own || take(&m)) && park(&m) && place(&m) && carry_lock(&m) && arm(&m)) {
-        if (req->copy)
+    if (can_lock(&m) && (!want_own || take(&m)) && park(&m) && place(&m) && carry_lock(&m) &&
+        (req->empty || arm(&m))) {
+        if (req->empty)
+            report_relocated(&m);
+        else if (req->copy)
             copy_pages(&m);
         else
             move_pages(&m);
     }
+    if (m.unlocked && m.report.verdict != ENGINE_RELOCATED)
+        lock_again(&m);
     drop_reservation(&m);
     place_release(&m.place, m.report.verdict == ENGINE_RELOCATED && !m.locked && !m.report.rescued);
     return m.report;

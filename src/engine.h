@@ -39,6 +39,7 @@ struct engine_request {
     bool alone;          /* no other thread exists */
     bool may_split;      /* huge pages may be split, if the kernel does that safely */
     bool must;           /* rather fail with EFAULT than move plainly */
+    bool empty;          /* no page is populated: nothing is to be moved but the VMA */
     bool copy;           /* the tier is COPY: pages are copied, not moved */
 };
 

@@ -23,7 +23,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 
 /* mremap(2). 1, 2 and 4 are in every kernel since 5.7; 8 and 16 in none that was released. */
@@ -264,15 +263,6 @@ static inline long k_getpid(void)
     return k_syscall6(SYS_getpid, 0, 0, 0, 0, 0, 0);
 }
 
-/* Reads this process's own memory: -EFAULT where an access would have been a fatal signal. */
-static inline long k_read_memory(uintptr_t from, void *to, size_t len)
-{
-    struct iovec local = {.iov_base = to, .iov_len = len};
-    struct iovec remote = {.iov_base = (void *)from, .iov_len = len};
-    long self = k_syscall6(SYS_gettid, 0, 0, 0, 0, 0, 0); /* the first thread may have ended */
-    return k_syscall6(SYS_process_vm_readv, self, (long)&local, 1, (long)&remote, 1, 0);
-}
-
 static inline long k_geteuid(void)
 {
     return k_syscall6(SYS_geteuid, 0, 0, 0, 0, 0, 0);
@@ -299,6 +289,11 @@ typedef uint64_t k_sigset;
 static inline long k_sigprocmask(int how, const k_sigset *set, k_sigset *old)
 {
     return k_syscall6(SYS_rt_sigprocmask, how, (long)set, (long)old, (long)sizeof(k_sigset), 0, 0);
+}
+
+static inline long k_munlock(uintptr_t addr, size_t len)
+{
+    return k_syscall6(SYS_munlock, (long)addr, (long)len, 0, 0, 0, 0);
 }
 
 static inline long k_futex(const volatile void *word, int op, uint32_t value)

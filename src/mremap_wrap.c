@@ -94,7 +94,7 @@ static void decide(struct decision *d)
         return;
     }
     if (probe->features[REMAP_FEATURE_PLAIN_MERGES].answer == REMAP_ANSWER_PRESENT) {
-        decision_pass(d, REMAP_REASON_MERGES);
+        relocate_by_plain_move(d);
         return;
     }
     if (probe->own_tier == REMAP_TIER_NONE && !d->must) {

@@ -201,11 +201,13 @@ static long try_uffdio_move(const struct scratch *s, int fd, unsigned dst, unsig
     return ret;
 }
 
-static struct probe_answer judge(long ret, bool intact)
+/* Did `value` arrive at page n? Not looked at if the kernel says no: who reads a registered page
+ * that did not come waits for it, and a filter may forbid to unregister it. */
+static struct probe_answer judge(const struct scratch *s, long ret, unsigned n, uint64_t value)
 {
     if (k_failed(ret))
         return absent(ret, "the call was refused");
-    return intact ? present() : broken("contents were lost");
+    return *word_at(s, n) == value ? present() : broken("contents were lost");
 }
 
 /* What a userfaultfd can do with pages: MOVE from 1 to 9, COPY from 3 to 10. */
@@ -240,9 +242,10 @@ static void ask_uffd_pages(const struct scratch *s, struct probe_result *r)
             moved = has_move ? try_uffdio_move(s, uffd.fd, 9, 1) : -EINVAL;
             k_ioctl(uffd.fd, UFFDIO_UNREGISTER, &reg.range);
         }
-        /* Only now: who reads a registered page that did not come waits for it. */
-        *copy = judge(copied, *word_at(s, 10) == 66);
-        *move = judge(moved, *word_at(s, 9) == 55 && *word_at(s, 1) == 0);
+        *copy = judge(s, copied, 10, 66);
+        *move = judge(s, moved, 9, 55);
+        if (move->answer == REMAP_ANSWER_PRESENT && *word_at(s, 1) != 0)
+            *move = broken("the source kept its page");
         if (!has_move)
             *move = absent(-EINVAL, "needs Linux 6.8");
     }
@@ -364,6 +367,8 @@ static const char *why_this_tier(const struct probe_result *r)
         return "REMAP_ENGINE prefers it";
     if (r->tier == REMAP_TIER_COPY)
         return "this kernel cannot move pages";
+    if (r->features[REMAP_FEATURE_RELOCATE].answer == REMAP_ANSWER_BROKEN)
+        return r->features[REMAP_FEATURE_RELOCATE].why;
     return "this kernel has no relocation flag, as no released kernel has";
 }
 

@@ -37,6 +37,29 @@ bool relocate_is_native(const struct process *proc)
            !atomic_load_explicit(&proc->native_dead, memory_order_relaxed);
 }
 
+/* Weak: libc before 2.32 does not have it, and then there may be threads. */
+extern char __libc_single_threaded __attribute__((weak));
+
+static bool is_alone(void)
+{
+    return &__libc_single_threaded && __libc_single_threaded;
+}
+
+static struct engine_request request_for(const struct decision *d)
+{
+    const struct wrap_call *c = d->call;
+    return (struct engine_request){
+        .src = c->addr,
+        .old_length = page_align(c->old_length),
+        .new_length = page_align(c->new_length),
+        .flags = c->flags & DECISION_PLAIN,
+        .dst = c->dst,
+        .alone = is_alone(),
+        .may_split = d->asked || process_options()->policy == POLICY_ALWAYS,
+        .must = d->must,
+    };
+}
+
 /* What is at the source. NONE: a range that the engine may take. */
 static enum remap_reason look(const struct decision *d, struct engine_request *r)
 {
@@ -64,8 +87,13 @@ static enum remap_reason look(const struct decision *d, struct engine_request *r
     }
     if (ret < 0)
         return REMAP_REASON_NO_LOOK;
-    if (ret == 0)
-        return REMAP_REASON_EMPTY;
+    if (ret == 0) {
+        /* Never faulted, it merges by itself. A part of a VMA that has pages elsewhere does not: it
+         * has that VMA's anon_vma. (So has one whose pages were all dropped; nothing shows that.)
+         */
+        r->empty = !r->whole_vma && pages_any(fd, v.start, v.end) == 1;
+        return r->empty ? REMAP_REASON_NONE : REMAP_REASON_EMPTY;
+    }
 
     const struct remap_options *o = process_options();
     bool bounded = o->policy != POLICY_ALWAYS && !d->asked;
@@ -94,15 +122,10 @@ static enum remap_reason look(const struct decision *d, struct engine_request *r
  * what it is, and the next mremap() in line sees it. What a huge page allows is the kernel's to
  * say, and so is what cannot be found out here.
  */
-static bool is_not_for_native(struct decision *d)
+static bool is_not_for_native(struct decision *d, struct engine_request *r)
 {
-    struct engine_request r = {
-        .src = d->call->addr,
-        .old_length = page_align(d->call->old_length),
-        .new_length = page_align(d->call->new_length),
-        .copy = true,
-    };
-    enum remap_reason reason = look(d, &r);
+    r->copy = true;
+    enum remap_reason reason = look(d, r);
     if (reason == REMAP_REASON_EMPTY || reason == REMAP_REASON_NOT_MAPPED ||
         (reason == REMAP_REASON_NOT_ANON && !d->must)) {
         decision_pass(d, reason);
@@ -115,12 +138,23 @@ static bool is_not_for_native(struct decision *d)
     return false;
 }
 
+void relocate_by_plain_move(struct decision *d)
+{
+    struct engine_request r = request_for(d);
+    enum remap_reason reason = d->must ? look(d, &r) : REMAP_REASON_NONE;
+    if (reason == REMAP_REASON_NOT_ANON || reason == REMAP_REASON_HUGE_SPLIT)
+        decision_refuse(d, reason);
+    else
+        decision_pass(d, REMAP_REASON_MERGES);
+}
+
 bool relocate_natively(struct decision *d)
 {
     const struct wrap_call *c = d->call;
     unsigned long flags =
         (c->flags & DECISION_PLAIN) | (d->must ? K_MREMAP_MUST : K_MREMAP_RELOCATE);
-    if (is_not_for_native(d))
+    struct engine_request r = request_for(d);
+    if (is_not_for_native(d, &r))
         return true;
     if (d->must &&
         process_probe()->features[REMAP_FEATURE_MUST_RELOCATE].answer != REMAP_ANSWER_PRESENT)
@@ -140,20 +174,16 @@ bool relocate_natively(struct decision *d)
         decision_set(d, REMAP_OUTCOME_FAILED, REMAP_REASON_MUST, ret);
         return true;
     }
+    if (r.empty) {
+        decision_set(d, REMAP_OUTCOME_PASSED, REMAP_REASON_EMPTY, ret);
+        return true;
+    }
     bool moved = !k_failed(ret) && (uintptr_t)ret != c->addr;
     decision_set(d, moved ? REMAP_OUTCOME_NATIVE : REMAP_OUTCOME_IN_PLACE, REMAP_REASON_NONE, ret);
     d->account.tier = REMAP_TIER_NATIVE;
     if (moved)
         observe_merges(d);
     return true;
-}
-
-/* Weak: libc before 2.32 does not have it, and then there may be threads. */
-extern char __libc_single_threaded __attribute__((weak));
-
-static bool is_alone(void)
-{
-    return &__libc_single_threaded && __libc_single_threaded;
 }
 
 /* True if the program's own userfaultfd watches the source: it would see our moves as events. */
@@ -180,23 +210,32 @@ static bool enter_gate(const struct decision *d, k_sigset *saved)
     return inside;
 }
 
+/* Empty memory merges less well when it is moved plainly, but that is no reason to fail (MUST). */
+static void give_up(struct decision *d, const struct engine_request *r, enum remap_reason reason)
+{
+    if (r->empty)
+        decision_pass(d, REMAP_REASON_EMPTY);
+    else
+        decision_refuse(d, reason);
+}
+
 /* What has been looked at goes to the engine. */
 static void use_engine(struct decision *d, const struct engine_request *r)
 {
     k_sigset saved;
     if (!enter_gate(d, &saved)) {
-        decision_refuse(d, REMAP_REASON_FORKING);
+        give_up(d, r, REMAP_REASON_FORKING);
         return;
     }
     if (!process_have_uffd(d->proc)) {
         stats_step(d->proc->stats, REMAP_STEP_DESCRIPTOR, -EBADF);
         gate_leave(&saved);
-        decision_refuse(d, REMAP_REASON_NO_TIER);
+        give_up(d, r, REMAP_REASON_NO_TIER);
         return;
     }
     if (is_watched(d, r)) {
         gate_leave(&saved);
-        decision_refuse(d, REMAP_REASON_ARMED);
+        give_up(d, r, REMAP_REASON_ARMED);
         return;
     }
     uint64_t begun = now_ns();
@@ -209,9 +248,13 @@ static void use_engine(struct decision *d, const struct engine_request *r)
         if (report.reason == REMAP_REASON_KERNEL)
             decision_pass(d, report.reason); /* the arguments: the kernel says what is wrong */
         else
-            decision_refuse(d, report.reason);
+            give_up(d, r, report.reason);
         break;
     case ENGINE_RELOCATED:
+        if (r->empty) {
+            decision_set(d, REMAP_OUTCOME_PASSED, REMAP_REASON_EMPTY, (long)report.address);
+            break;
+        }
         decision_set(d, r->copy ? REMAP_OUTCOME_COPY : REMAP_OUTCOME_UFFD, REMAP_REASON_NONE,
                      (long)report.address);
         d->account.tier = r->copy ? REMAP_TIER_COPY : REMAP_TIER_UFFD;
@@ -227,24 +270,15 @@ static void use_engine(struct decision *d, const struct engine_request *r)
 
 bool relocate(struct decision *d)
 {
-    const struct wrap_call *c = d->call;
     enum remap_tier tier = (enum remap_tier)process_probe()->own_tier;
-    struct engine_request r = {
-        .src = c->addr,
-        .old_length = page_align(c->old_length),
-        .new_length = page_align(c->new_length),
-        .flags = c->flags & DECISION_PLAIN,
-        .dst = c->dst,
-        .alone = is_alone(),
-        .may_split = d->asked || process_options()->policy == POLICY_ALWAYS,
-        .must = d->must,
-        .copy = tier == REMAP_TIER_COPY,
-    };
+    struct engine_request r = request_for(d);
+    r.copy = tier == REMAP_TIER_COPY;
     enum remap_reason reason = look(d, &r);
     if (reason == REMAP_REASON_MULTI_VMA)
         return false;
     if (reason == REMAP_REASON_NONE && tier == REMAP_TIER_NONE)
-        reason = REMAP_REASON_NO_TIER;
+        reason = r.empty ? REMAP_REASON_EMPTY : REMAP_REASON_NO_TIER;
+    r.must = r.must && !r.empty;
     if (reason == REMAP_REASON_EMPTY || reason == REMAP_REASON_NOT_MAPPED)
         decision_pass(d, reason); /* merges by itself, or the kernel's errno: with MUST too */
     else if (reason == REMAP_REASON_NOT_ANON && !d->must)

@@ -17,6 +17,9 @@ bool relocate_is_native(const struct process *proc);
  * was the flag (d->native_refused is set) is seen by what a plain call gets. */
 bool relocate_natively(struct decision *d);
 
+/* Where plain moves merge by themselves: plainly, but MUST still refuses what it refuses. */
+void relocate_by_plain_move(struct decision *d);
+
 /* With the best tier of our own, else plainly or not at all. False: the range spans several VMAs,
  * nothing has happened. */
 bool relocate(struct decision *d);

@@ -81,20 +81,32 @@ static bool can_be_taken_apart(const struct decision *d)
     uintptr_t run_end = 0;
     bool any = false;
     while (walk_next(&w, &piece)) {
-        if (piece.kind == VMA_OTHER || (piece.kind != VMA_ANON && d->must) ||
+        bool anon = piece.kind == VMA_ANON;
+        /* The device /dev/zero chooses addresses, though its private mappings are anonymous. */
+        if (piece.kind == VMA_OTHER || (anon && piece.has_file) || (!anon && d->must) ||
             (!any && piece.start != d->call->addr))
             return false;
         any = true;
-        if (piece.kind == VMA_ANON && piece.start == run_end) {
+        if (anon && piece.start == run_end) {
             run_end = piece.end;
             continue;
         }
         if (run_end != 0 && is_armed(d->proc, run_start, run_end))
             return false;
-        run_start = piece.kind == VMA_ANON ? piece.start : 0;
-        run_end = piece.kind == VMA_ANON ? piece.end : 0;
+        run_start = anon ? piece.start : 0;
+        run_end = anon ? piece.end : 0;
     }
     return any && w.error == 0 && !(run_end != 0 && is_armed(d->proc, run_start, run_end));
+}
+
+/* False if the destination ends beyond the address space: then nothing may move. */
+static bool destination_exists(const struct decision *d)
+{
+    uintptr_t last = d->call->dst + page_align(d->call->new_length) - page_size();
+    long ret = k_reserve(last, page_size(), MAP_FIXED_NOREPLACE);
+    if (!k_failed(ret))
+        k_munmap((uintptr_t)ret, page_size());
+    return ret != -ENOMEM;
 }
 
 /*
@@ -186,7 +198,8 @@ void span_move(struct decision *d)
     const struct wrap_call *c = d->call;
     bool by_kernel =
         process_probe()->features[REMAP_FEATURE_MULTI_VMA].answer == REMAP_ANSWER_PRESENT;
-    if (!can_be_taken_apart(d) || (!by_kernel && k_failed(for_destinations(d, c->addr, true)))) {
+    if (!can_be_taken_apart(d) || !destination_exists(d) ||
+        (!by_kernel && k_failed(for_destinations(d, c->addr, true)))) {
         decision_refuse(d, REMAP_REASON_MULTI_VMA);
         return;
     }

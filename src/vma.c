@@ -28,8 +28,9 @@ static bool is_zero_name(const char *name)
  * addresses, and a special mapping is the kernel's. */
 static bool is_file_name(const char *name)
 {
-    return *name == '/' && (!text_starts(name, "/dev/") || text_starts(name, "/dev/shm/") ||
-                            text_starts(name, "/dev/hugepages/") || text_starts(name, "/dev/zero"));
+    return *name == '/' &&
+           (!text_starts(name, "/dev/") || text_starts(name, "/dev/shm/") ||
+            text_starts(name, "/dev/hugepages/") || text_equal(name, "/dev/zero (deleted)"));
 }
 
 static enum vma_kind kind_of(bool shared, uint64_t inode, const char *name)
@@ -110,6 +111,7 @@ static long query(int maps_fd, uint64_t flags, uintptr_t addr, bool want_files, 
                 ((q.vma_flags & K_PROCMAP_WRITABLE) ? PROT_WRITE : 0) |
                 ((q.vma_flags & K_PROCMAP_EXECUTABLE) ? PROT_EXEC : 0),
         .kind = kind,
+        .has_file = q.inode != 0,
     };
     return 0;
 }
@@ -142,6 +144,7 @@ static bool parse_line(const char *s, struct vma *out)
         .end = (uintptr_t)end,
         .prot = prot,
         .kind = kind_of(shared, inode, s),
+        .has_file = inode != 0,
     };
     return true;
 }
@@ -181,7 +184,7 @@ static long next_line(struct line_reader *r)
     }
 }
 
-static long list_text(int maps_fd, uintptr_t start, uintptr_t end, struct vma *out, size_t max)
+static long list_lines(int maps_fd, uintptr_t start, uintptr_t end, struct vma *out, size_t max)
 {
     struct line_reader reader = {.fd = maps_fd};
     size_t count = 0;
@@ -196,6 +199,27 @@ static long list_text(int maps_fd, uintptr_t start, uintptr_t end, struct vma *o
             out[count++] = v;
     }
     return ret < 0 ? ret : (long)count;
+}
+
+/*
+ * The text comes in pieces. The kernel goes on at the address where it stopped, but only as long as
+ * nobody else reads from the same open file: then it counts bytes from the beginning, of a text
+ * that may have changed, and a line can be cut anywhere. So a second reader opens one of its own.
+ */
+static long list_text(int maps_fd, uintptr_t start, uintptr_t end, struct vma *out, size_t max)
+{
+    static _Atomic bool taken; /* who never comes back (a longjmp) costs the others an open */
+    if (!atomic_exchange_explicit(&taken, true, memory_order_acquire)) {
+        long ret = list_lines(maps_fd, start, end, out, max);
+        atomic_store_explicit(&taken, false, memory_order_release);
+        return ret;
+    }
+    long fd = k_openat(AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+    if (k_failed(fd))
+        return fd;
+    long ret = list_lines((int)fd, start, end, out, max);
+    k_close((int)fd);
+    return ret;
 }
 
 static long list_queries(int maps_fd, uintptr_t start, uintptr_t end, struct vma *out, size_t max)

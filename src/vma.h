@@ -23,6 +23,7 @@ struct vma {
     uintptr_t end;
     int prot; /* PROT_READ | PROT_WRITE | PROT_EXEC */
     enum vma_kind kind;
+    bool has_file; /* a file was mapped, /dev/zero included */
 };
 
 /*

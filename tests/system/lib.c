@@ -173,7 +173,7 @@ bool copies(void)
 void need_relocation(void)
 {
     if (!can_relocate()) {
-        test_skip("neither the kernel nor UFFDIO_MOVE can relocate here");
+        test_skip("no relocation without UFFDIO_MOVE (Linux 6.8), but by copying");
     }
 }
 

@@ -409,7 +409,7 @@ static void need_the_flag(int flag, const char *name)
     struct scene s = scene();
     long got = raw_mremap(s.src, LEN, LEN, MOVE_TO | flag, s.dst);
     if (got != (long)s.dst || vmas_in(s.row, 2 * LEN) != 1) {
-        test_skip("this kernel has no %s", name);
+        test_skip("this kernel has no %s (proposed, in no release)", name);
     }
     check_moved(&s, (char *)got);
     if (answer_to(REMAP_FEATURE_RELOCATE) == REMAP_ANSWER_BROKEN) {

@@ -105,7 +105,7 @@ static void engine_uffd(void)
 {
     struct remap_features features = features_now();
     if (features.features[REMAP_FEATURE_UFFDIO_MOVE].answer != REMAP_ANSWER_PRESENT) {
-        test_skip("no UFFDIO_MOVE here");
+        test_skip("no UFFDIO_MOVE here (Linux 6.8)");
     }
     CHECK(move_merges(16 * PAGE, 16 * PAGE, 0));
     CHECK_EQ(stats_now().counters.outcomes[REMAP_OUTCOME_UFFD], 1);

@@ -190,6 +190,25 @@ static void fallback_beside_mmap(void)
     sharer_end();
 }
 
+/* ---- what the kernel counts as locked ---- */
+
+/* Since Linux 6.17 MREMAP_DONTUNMAP of locked memory counts it twice, for good. */
+static void locked_counted_once(void)
+{
+    char *at[2] = {piece(LEN, 1), NULL};
+    CHECK_OK(mlock(at[0], LEN));
+    at[1] = map_at(reserve(LEN), PAGE, RW);
+    long locked = proc_status_kib("VmLck");
+    for (unsigned i = 0; i < 20; i++) {
+        CHECK_PTR(mremap(at[i % 2], LEN, LEN, MOVE_TO, at[(i + 1) % 2]), at[(i + 1) % 2]);
+        CHECK_HOLDS(at[(i + 1) % 2], LEN, 1);
+        CHECK_EQ(proc_status_kib("VmLck"), locked);
+    }
+    if (can_relocate()) {
+        CHECK_EQ(relocated_now(), 20);
+    }
+}
+
 /* ---- forks without handlers ---- */
 
 static atomic_uint to_and_fro;
@@ -607,6 +626,7 @@ static void hole_and_large_moves(void)
 }
 
 static const struct test_case cases[] = {
+    {"locked_counted_once", locked_counted_once, NULL},
     {"fallback_beside_mmap", fallback_beside_mmap, NULL},
     {"fork_by_clone", fork_by_clone, NULL},
     {"fork_by_syscall", fork_by_syscall, NULL},
