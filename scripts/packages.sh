@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 # The one list of Debian packages that building, testing and the demo need. Sourced, not run.
+# shellcheck disable=SC2034 # some are used by who sources it
 
 packages=(
     build-essential meson ninja-build pkg-config
     libsmartcols-dev libjansson-dev libseccomp-dev libunwind-dev libcmocka-dev
     luajit jq
 )
+# What tests/kernels/run needs beside them, to fetch kernels, and to boot them.
+kernel_packages=(
+    qemu-system-x86 xz-utils python3 bsdextrautils util-linux debian-archive-keyring
+)
+# Either will do, and they exclude each other.
+command -v busybox >/dev/null || kernel_packages+=(busybox-static)
 
 # install_packages: installs what is missing of "${packages[@]}", with sudo where we are not root.
 # Touches neither apt nor the network when everything is there.

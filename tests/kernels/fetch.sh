@@ -2,6 +2,8 @@
 # shellcheck shell=bash
 # Debian's stock kernels, fetched by name and unpacked into a cache. Sourced, not run.
 #
+# Several may run at a time: one has the lock while it looks for a kernel.
+#
 # apt runs with a configuration of its own, derived from the machine's: the same mirrors, proxies
 # and keys, but the suites that hold kernels, and its lists in the cache. The machine's apt is not
 # touched.
@@ -13,33 +15,40 @@ archive_suites='bookworm bookworm-backports trixie trixie-backports'
 security_suites='bookworm-security trixie-security'
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# mirrors: the addresses of Debian that this machine's sources name, one a line.
+# mirrors: the addresses of Debian that this machine's sources name, "archive URI" or "security URI"
+# a line. The release files are not asked: a fresh machine has none yet.
 mirrors() {
     # $(...) is for apt to expand
     # shellcheck disable=SC2016
-    env -u APT_CONFIG apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' \
-        'Created-By: Packages' 2>/dev/null |
-        awk '$3 == "main" && $2 ~ /^(bookworm|trixie|(old)*stable|sid|testing)/ { print $1 }' |
+    env -u APT_CONFIG apt-get indextargets --no-release-info \
+        --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
+        awk '$3 != "main" { next }
+             $2 ~ /^(bookworm|trixie|(old)*stable|testing)(-updates|-backports)?$/ {
+                 print "archive", $1 }
+             $2 ~ /^(bookworm|trixie|(old)*stable|testing)-security$/ { print "security", $1 }' |
         sort -u
 }
 
 # apt_setup: writes the private configuration; 1, and a reason on stdout, if there is no mirror.
 apt_setup() {
-    local apt=$cache/apt uri suites found=0
+    local apt=$cache/apt kind uri suites found=0
     command -v apt-get >/dev/null || {
         echo 'no apt-get on this machine'
         return 1
     }
     mkdir -p "$apt/lists/partial" "$apt/archives/partial" || return 1
-    while read -r uri; do
+    while read -r kind uri; do
         suites=$archive_suites
-        [[ $uri != *security* ]] || suites=$security_suites
+        [[ $kind == archive ]] || suites=$security_suites
         printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: amd64\n' \
             "$uri" "$suites"
         [[ ! -r $keyring ]] || echo "Signed-By: $keyring"
         echo
         found=1
-    done < <(mirrors) >"$apt/kernels.sources"
+    done < <(mirrors) >"$apt/new.sources"
+    # Untouched if it is the same: see apt_update().
+    cmp -s "$apt/new.sources" "$apt/kernels.sources" ||
+        cp "$apt/new.sources" "$apt/kernels.sources"
     ((found)) || {
         echo "the machine's apt sources name no Debian mirror"
         return 1
@@ -69,21 +78,27 @@ private_apt() {
     APT_CONFIG=$cache/apt/conf "$command" "$@"
 }
 
+# apt_said: why the last command failed
+apt_said() {
+    grep -m 1 -E '^[EW]: Failed to fetch' "$cache/apt/log" || grep -m 1 '^E' "$cache/apt/log" ||
+        echo 'no package lists'
+}
+
 # apt_update: brings the lists up to date, once in twelve hours. A failure matters only where there
 # are no lists at all: an old list still names kernels.
 apt_update() {
     local stamp=$cache/apt/updated
     if [[ -n $(find "$stamp" -mmin -720 2>/dev/null) &&
-        ! $cache/apt/kernels.sources -nt $cache/apt/conf ]]; then
+        $stamp -nt $cache/apt/kernels.sources ]]; then
         return 0
     fi
-    # It calls a mirror that does not answer a warning, and succeeds.
-    if private_apt apt-get update -q >"$cache/apt/log" 2>&1 &&
-        ! grep -q '^W: Failed' "$cache/apt/log"; then
+    # A suite that the mirror lacks is an error to it, a mirror that does not answer a warning.
+    private_apt apt-get update -q >"$cache/apt/log" 2>&1
+    if compgen -G "$cache/apt/lists/*Packages*" >/dev/null; then
         touch "$stamp"
+        return 0
     fi
-    compgen -G "$cache/apt/lists/*Packages*" >/dev/null && return 0
-    echo "apt-get update: $(grep -m 1 -E '^(E|W|Err)' "$cache/apt/log" || echo 'no package lists')"
+    echo "apt-get update: $(apt_said)"
     return 1
 }
 
@@ -114,8 +129,21 @@ newest() {
     return 1
 }
 
-# kernel_get FULL: fetches and unpacks one; the cache then holds kernels/FULL/vmlinuz and, if the
-# packages have them, the few modules that a guest needs for a swap device, uncompressed.
+# unpack_modules FROM TO: copies the few modules that a guest needs for a swap device, uncompressed.
+unpack_modules() {
+    local file
+    [[ -d $1 ]] || return 0
+    while read -r file; do
+        case $file in
+        *.xz) xz -dc "$file" >"$2/$(basename "$file" .xz)" ;;
+        *.zst) zstd -qdc "$file" >"$2/$(basename "$file" .zst)" ;;
+        *) cp "$file" "$2/" ;;
+        esac
+    done < <(find "$1/" -name 'virtio*.ko*' -type f)
+}
+
+# kernel_get FULL: fetches and unpacks one; the cache then holds kernels/FULL/vmlinuz, and modules
+# beside it if the packages have them. Else 1, and a reason on stdout.
 kernel_get() {
     local full=$1 dir=$cache/kernels/$1 tmp package packages=() file
     [[ ! -e $dir/vmlinuz ]] || return 0
@@ -129,23 +157,17 @@ kernel_get() {
     done
     if ! (cd "$tmp" && private_apt apt-get download -q "${packages[@]}") \
         >"$cache/apt/log" 2>&1; then
-        echo "apt-get download: $(grep -m 1 '^E' "$cache/apt/log" || tail -n 1 "$cache/apt/log")"
-        rm -rf "$tmp"
+        echo "apt-get download: $(apt_said)"
+        rm -rf "$tmp" "$cache/apt/updated" # the lists may be older than what the mirror has now
         return 1
     fi
     mkdir "$tmp/root" "$tmp/modules"
     for package in "$tmp"/*.deb; do
         dpkg-deb --fsys-tarfile "$package" | tar -x -C "$tmp/root" --wildcards --no-anchored \
-            'vmlinuz*' 'kernel/drivers/virtio' 'virtio_blk.ko*' 2>/dev/null
+            'vmlinuz*' 'virtio*.ko*' 2>/dev/null
         rm "$package"
     done
-    while read -r file; do
-        case $file in
-        *.xz) xz -dc "$file" >"$tmp/modules/$(basename "$file" .xz)" ;;
-        *.zst) zstd -qdc "$file" >"$tmp/modules/$(basename "$file" .zst)" ;;
-        *) cp "$file" "$tmp/modules/" ;;
-        esac
-    done < <(find "$tmp/root" -name '*.ko*' -type f)
+    unpack_modules "$tmp/root" "$tmp/modules"
     file=$(find "$tmp/root" -name 'vmlinuz*' -type f | head -n 1)
     if [[ -z $file ]]; then
         echo "no kernel image in ${packages[*]}"
@@ -157,22 +179,33 @@ kernel_get() {
     mv "$tmp" "$dir"
 }
 
+# kernel_known WANTED: the newest of that name that the mirrors have, into the cache; prints its
+# version, or 1 and the reason.
+kernel_known() {
+    local full
+    apt_setup && apt_update || return 1
+    if ! full=$(kernels_known | newest "$1"); then
+        echo "no suite has linux-image-$1*-cloud-amd64"
+        return 1
+    fi
+    kernel_get "$full" && echo "$full"
+}
+
 # kernel_find WANTED: makes sure that the cache holds the newest kernel of that name, and prints
-# "ok FULL"; else "skip REASON".
+# "ok FULL"; else "skip REASON". Runs in a shell of its own.
 kernel_find() {
-    local wanted=$1 full why
-    if why=$(apt_setup) && why=$(apt_update); then
-        if full=$(kernels_known | newest "$wanted"); then
-            if why=$(kernel_get "$full"); then
-                echo "ok $full"
-                return
-            fi
-        else
-            why="no suite has linux-image-$wanted*-cloud-amd64"
-        fi
+    local full why lock stamp=$cache/apt/updated old=no
+    exec {lock}>"$cache/lock" && flock "$lock"
+    trap 'rm -rf "${cache:?}"/kernels/.new.*' EXIT # its own shell's
+    [[ ! -e $stamp ]] || old=yes
+    # The second time with new lists, if the first showed that those here are too old.
+    if full=$(kernel_known "$1") ||
+        { [[ $old == yes && ! -e $stamp ]] && full=$(kernel_known "$1"); }; then
+        echo "ok $full"
+        return
     fi
     # Without a mirror, what was fetched before will do.
-    if full=$(kernels_cached | newest "$wanted"); then
+    if why=$full && full=$(kernels_cached | newest "$1"); then
         echo "ok $full"
     else
         echo "skip ${why:-not to be had}"

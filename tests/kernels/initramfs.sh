@@ -49,13 +49,15 @@ pack() {
 
 # initramfs_base ARCHIVE: everything but what is one kernel's or one run's.
 initramfs_base() {
-    local archive=$1 root file helper
+    local archive=$1 root file helper busybox
     root=$(mktemp -d -p "${scratch:?}") || return 1
     mkdir -p "$root"/{bin,sbin,dev,proc,sys,etc,tmp,run,lib/modules,remap}
     chmod 1777 "$root/tmp"
     printf 'root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$root/etc/passwd"
     printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
-    cp -L "$(command -v busybox)" "$root/bin/busybox"
+    busybox=$(readlink -f "$(command -v busybox)")
+    copy "$busybox" || return 1
+    [[ -e $root/bin/busybox ]] || ln -s "$busybox" "$root/bin/busybox"
     cp "$here/guest-init" "$root/init"
     chmod 755 "$root/init"
     list_tests >"$root/remap/tests" || return 1
@@ -88,13 +90,13 @@ PATHS
     rm -rf "$root"
 }
 
-# initramfs_modules DIR ARCHIVE: the modules of one kernel.
+# initramfs_modules DIR ARCHIVE: the modules of one kernel, as unpack_modules() left them.
 initramfs_modules() {
     local root
     root=$(mktemp -d -p "${scratch:?}") || return 1
     mkdir -p "$root/remap/modules"
-    if compgen -G "$1/modules/*.ko" >/dev/null; then
-        cp "$1"/modules/*.ko "$root/remap/modules/"
+    if compgen -G "$1/*.ko" >/dev/null; then
+        cp "$1"/*.ko "$root/remap/modules/"
     fi
     pack "$root" "$2"
     rm -rf "$root"
