@@ -66,16 +66,6 @@ static bool arguments_are_valid(const struct wrap_call *c)
            !(c->addr < c->dst + new_length && c->dst < c->addr + old_length);
 }
 
-/* The kernel answers EFAULT to a range over several VMAs before Linux 6.17. */
-static bool could_be_a_span(const struct decision *d)
-{
-    struct vma first;
-    return d->result == -EFAULT && span_is_allowed(d->call) &&
-           process_probe()->features[REMAP_FEATURE_MULTI_VMA].answer != REMAP_ANSWER_PRESENT &&
-           process_vma_at(d->proc, d->call->addr, &first) == 0 &&
-           first.end - d->call->addr < page_align(d->call->old_length);
-}
-
 /* A call that may move memory. */
 static void decide(struct decision *d)
 {
@@ -88,19 +78,19 @@ static void decide(struct decision *d)
         decision_pass(d, REMAP_REASON_POLICY);
         return;
     }
-    if (relocate_is_native(d->proc) && relocate_natively(d)) {
-        if (could_be_a_span(d))
-            span_move(d);
+    bool looks = probe->own_tier != REMAP_TIER_NONE && !relocate_is_native(d->proc);
+    if (!looks && span_is_allowed(d->call) && span_is_ours(d)) {
+        span_move(d);
         return;
     }
+    if (relocate_is_native(d->proc) && relocate_natively(d))
+        return;
     if (probe->features[REMAP_FEATURE_PLAIN_MERGES].answer == REMAP_ANSWER_PRESENT) {
         relocate_by_plain_move(d);
         return;
     }
     if (probe->own_tier == REMAP_TIER_NONE && !d->must) {
         decision_set(d, REMAP_OUTCOME_PLAIN, REMAP_REASON_NO_TIER, decision_call_plain(d));
-        if (could_be_a_span(d))
-            span_move(d);
         return;
     }
     if (!relocate(d)) {

@@ -193,10 +193,7 @@ static bool is_watched(struct decision *d, const struct engine_request *r)
         return true;
     if (!process_has_other_uffd())
         return false;
-    long ret = uffd_register(d->proc->uffd.fd, r->src, r->old_length);
-    if (!k_failed(ret))
-        uffd_unregister(d->proc->uffd.fd, r->src, r->old_length);
-    return ret == -EBUSY;
+    return uffd_is_watched(d->proc, r->src, r->old_length);
 }
 
 /* All signals blocked, no fork under way. False: one is, and we do not wait for it. */

@@ -54,6 +54,27 @@ bool span_is_allowed(const struct wrap_call *c)
            page_align(c->old_length) > page_size();
 }
 
+static bool kernel_spans(void)
+{
+    return process_probe()->features[REMAP_FEATURE_MULTI_VMA].answer == REMAP_ANSWER_PRESENT;
+}
+
+/*
+ * The kernel is not simply asked to move the range: before it says EFAULT it unmaps the whole
+ * destination, where what lies in the gaps is to stay. It is asked to grow the range in place, to a
+ * size that no address space has: EFAULT comes first if the range leaves its VMA (or has none, or
+ * one that never grows).
+ */
+bool span_is_ours(const struct decision *d)
+{
+    const size_t impossible = (size_t)1 << 60;
+    struct vma first;
+    size_t length = page_align(d->call->old_length);
+    return !kernel_spans() && k_mremap(d->call->addr, length, impossible, 0, 0) == -EFAULT &&
+           process_vma_at(d->proc, d->call->addr, &first) == 0 &&
+           first.end - d->call->addr < length;
+}
+
 /* A run of adjoining anonymous VMAs: true if a userfaultfd of the program's watches any of them. */
 static bool is_armed(struct process *proc, uintptr_t start, uintptr_t end)
 {
@@ -62,12 +83,8 @@ static bool is_armed(struct process *proc, uintptr_t start, uintptr_t end)
     /* While it is registered a fault in it would wait for us: no signal handler may run. */
     if (!gate_enter(&saved))
         return false; /* a fork() is under way: then nobody can be asked */
-    if (process_have_uffd(proc)) {
-        long ret = uffd_register(proc->uffd.fd, start, end - start);
-        armed = ret == -EBUSY;
-        if (!armed) /* after a failure too: it may have got through a part of the range */
-            uffd_unregister(proc->uffd.fd, start, end - start);
-    }
+    if (process_have_uffd(proc))
+        armed = uffd_is_watched(proc, start, end - start);
     gate_leave(&saved);
     return armed;
 }
@@ -109,24 +126,35 @@ static bool destination_exists(const struct decision *d)
     return ret != -ENOMEM;
 }
 
-/*
- * Unmaps or reserves the destination of each VMA from source address `from` on, run by run. The
- * kernel, asked for the whole before 6.17, would have moved nothing if it could not unmap it (a
- * sealed mapping, a huge page cut in two, no VMAs left).
- */
-static long for_destinations(const struct decision *d, uintptr_t from, bool reserve)
+/* The destinations of the VMAs in [from, to) of the source. */
+static void unmap_destinations(const struct decision *d, uintptr_t from, uintptr_t to)
 {
+    uintptr_t delta = d->call->dst - d->call->addr;
     struct walk w = walk_over(d);
     struct vma piece;
-    uintptr_t delta = d->call->dst - d->call->addr;
     w.at = from;
-    while (walk_next(&w, &piece)) {
-        long ret = reserve ? k_reserve(piece.start + delta, piece.end - piece.start, MAP_FIXED)
-                           : k_munmap(piece.start + delta, piece.end - piece.start);
-        if (k_failed(ret))
-            return ret;
-    }
-    return w.error;
+    w.end = to;
+    while (walk_next(&w, &piece))
+        k_munmap(piece.start + delta, piece.end - piece.start);
+}
+
+/*
+ * Reserves the destination of each VMA. Asked for the whole before 6.17, the kernel would move
+ * nothing if it could not unmap it (a sealed mapping, a huge page cut in two, no VMAs left): if
+ * that is so it shows here. False: then what was reserved is unmapped.
+ */
+static bool reserve_destinations(const struct decision *d)
+{
+    uintptr_t delta = d->call->dst - d->call->addr;
+    struct walk w = walk_over(d);
+    struct vma piece = {.start = d->call->addr};
+    long ret = 0;
+    while (!k_failed(ret) && walk_next(&w, &piece))
+        ret = k_reserve(piece.start + delta, piece.end - piece.start, MAP_FIXED);
+    if (!k_failed(ret) && w.error == 0)
+        return true;
+    unmap_destinations(d, d->call->addr, k_failed(ret) ? piece.start : w.at);
+    return false;
 }
 
 static void move_piece(struct decision *d)
@@ -196,10 +224,9 @@ static bool move_part(struct decision *d, uintptr_t start, uintptr_t end, bool i
 void span_move(struct decision *d)
 {
     const struct wrap_call *c = d->call;
-    bool by_kernel =
-        process_probe()->features[REMAP_FEATURE_MULTI_VMA].answer == REMAP_ANSWER_PRESENT;
+    bool by_kernel = kernel_spans();
     if (!can_be_taken_apart(d) || !destination_exists(d) ||
-        (!by_kernel && k_failed(for_destinations(d, c->addr, true)))) {
+        (!by_kernel && !reserve_destinations(d))) {
         decision_refuse(d, REMAP_REASON_MULTI_VMA);
         return;
     }
@@ -214,5 +241,5 @@ void span_move(struct decision *d)
     if (w.error != 0) /* /proc cannot tell any more: the kernel does what it can */
         going_on = move_part(d, rest, w.end, false);
     if (!going_on && !by_kernel)
-        for_destinations(d, rest, false);
+        unmap_destinations(d, rest, w.end);
 }

@@ -26,6 +26,10 @@
 /* True if such a call may span VMAs: FIXED, equal sizes, REMAP_MULTI=on. */
 bool span_is_allowed(const struct wrap_call *call);
 
+/* True if the kernel cannot do such calls itself and this range holds several VMAs. Costs one short
+ * system call where it does not. */
+bool span_is_ours(const struct decision *d);
+
 /* Ends the call: moves the VMAs, or hands it on whole. The arguments have been found valid. */
 void span_move(struct decision *d);
 

@@ -25,6 +25,17 @@ long uffd_unregister(int fd, uintptr_t addr, size_t length)
     return k_ioctl(fd, UFFDIO_UNREGISTER, &range);
 }
 
+bool uffd_is_watched(struct process *proc, uintptr_t addr, size_t length)
+{
+    long ret = uffd_register(proc->uffd.fd, addr, length);
+    if (ret == -EBUSY)
+        return true;
+    /* After a failure it may have got through a part of the range; EINVAL is found beforehand. */
+    if (ret != -EINVAL && k_failed(uffd_unregister(proc->uffd.fd, addr, length)))
+        process_drop_uffd(proc);
+    return false;
+}
+
 void uffd_wake(int fd, uintptr_t addr, size_t length)
 {
     struct uffdio_range range = {.start = addr, .len = length};

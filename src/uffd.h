@@ -16,6 +16,9 @@
 long uffd_register(int fd, uintptr_t addr, size_t length);
 /* They no longer do; waiters wake, and the kernel merges the VMA with its neighbours. */
 long uffd_unregister(int fd, uintptr_t addr, size_t length);
+/* True if another userfaultfd watches memory of the range; found out by registering it for a
+ * moment. */
+bool uffd_is_watched(struct process *proc, uintptr_t addr, size_t length);
 /* Wakes waiters in a range whose mapping is gone. */
 void uffd_wake(int fd, uintptr_t addr, size_t length);
 

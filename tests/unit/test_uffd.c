@@ -125,6 +125,11 @@ bool process_have_pagemap(struct process *proc)
     return !no_look;
 }
 
+void process_drop_uffd(struct process *proc)
+{
+    (void)proc;
+}
+
 void stats_step(struct remap_stats *s, enum remap_step step, long error)
 {
     (void)s;
