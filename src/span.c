@@ -63,16 +63,22 @@ static bool kernel_spans(void)
  * The kernel is not simply asked to move the range: before it says EFAULT it unmaps the whole
  * destination, where what lies in the gaps is to stay. It is asked to grow the range in place, to a
  * size that no address space has: EFAULT comes first if the range leaves its VMA (or has none, or
- * one that never grows).
+ * one that never grows). So nothing has to be looked up for a call that is made plainly.
  */
-bool span_is_ours(const struct decision *d)
+static bool may_leave_its_vma(const struct wrap_call *c)
 {
     const size_t impossible = (size_t)1 << 60;
+    return k_mremap(c->addr, page_align(c->old_length), impossible, 0, 0) == -EFAULT;
+}
+
+bool span_is_ours(const struct decision *d)
+{
+    const struct wrap_call *c = d->call;
     struct vma first;
-    size_t length = page_align(d->call->old_length);
-    return !kernel_spans() && k_mremap(d->call->addr, length, impossible, 0, 0) == -EFAULT &&
-           process_vma_at(d->proc, d->call->addr, &first) == 0 &&
-           first.end - d->call->addr < length;
+    if (kernel_spans() || (!relocate_is_native(d->proc) && !may_leave_its_vma(c)))
+        return false;
+    return process_vma_at(d->proc, c->addr, &first) == 0 &&
+           first.end - c->addr < page_align(c->old_length);
 }
 
 /* A run of adjoining anonymous VMAs: true if a userfaultfd of the program's watches any of them. */
