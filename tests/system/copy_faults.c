@@ -290,6 +290,9 @@ static void run_kinds(struct plan plan, unsigned mode)
     plan.warm = (mode & 1) != 0;
     plan.threads = (mode & 2) != 0;
     for (unsigned kind = 0; kind < KINDS; kind++) {
+        if (test_is_thinned_out(kind + mode + plan.fault.works + (unsigned)plan.fault.error)) {
+            continue;
+        }
         plan.kind = kind;
         int status = test_wait(start_child(run_plan, &plan));
         if (status == SKIP << 8) {

@@ -226,18 +226,8 @@ static void run_plan(void *argument)
     }
 }
 
-/* Under emulation of a processor all combinations would take hours: REMAP_TEST_THIN=N takes every
- * Nth of them, each kind of move and each errno among them. */
-static unsigned thin(void)
-{
-    const char *text = getenv("REMAP_TEST_THIN");
-    unsigned n = text ? (unsigned)strtoul(text, NULL, 10) : 1;
-    return n > 0 ? n : 1;
-}
-
 static void matrix(compose_fn *compose, bool plain_fails)
 {
-    const unsigned every = thin();
     for (size_t e = 0; e < sizeof(errnos) / sizeof(errnos[0]); e++) {
         for (unsigned kind = 0; kind < KINDS; kind++) {
             for (unsigned mode = 0; mode < 4; mode++) {
@@ -247,7 +237,7 @@ static void matrix(compose_fn *compose, bool plain_fails)
                                     .warm = (mode & 1) != 0,
                                     .threads = (mode & 2) != 0,
                                     .plain_fails = plain_fails};
-                if ((e + kind + mode) % every != 0) {
+                if (test_is_thinned_out(e + kind + mode)) {
                     continue;
                 }
                 if (plain_fails && (kind == CHOSEN || kind == KEPT)) {

@@ -160,6 +160,13 @@ struct remap_features features_now(void)
     return features;
 }
 
+bool test_is_thinned_out(size_t number)
+{
+    const char *text = getenv("REMAP_TEST_THIN");
+    size_t every = text ? strtoul(text, NULL, 10) : 0;
+    return every > 1 && number % every != 0;
+}
+
 bool can_relocate(void)
 {
     return features_now().tier != REMAP_TIER_NONE;

@@ -100,6 +100,13 @@ void test_at_end(void (*undo)(void));
         }                                                                                          \
     } while (0)
 
+/*
+ * Under emulation of a processor all combinations of a matrix of cases would take hours:
+ * REMAP_TEST_THIN=N leaves those that this returns true for out, all but every Nth. `number`: the
+ * sum of the indices along its axes, so that each value of each axis remains.
+ */
+bool test_is_thinned_out(size_t number);
+
 /* ---- mremap, seen by the shim and unseen ---- */
 
 /* Like mremap(), by the raw system call: -errno on failure. */

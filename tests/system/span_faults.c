@@ -145,6 +145,9 @@ static void run_all(struct plan plan)
     for (size_t e = 0; e < COUNT(errnos); e++) {
         for (size_t kind = 0; kind < COUNT(kinds); kind++) {
             for (unsigned mode = 0; mode < 4; mode++) {
+                if (test_is_thinned_out(e + kind + mode + plan.bad)) {
+                    continue;
+                }
                 plan.error = errnos[e];
                 plan.flags = kinds[kind];
                 plan.warm = (mode & 1) != 0;
