@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "copying.h"
+#include "ioctls.h"
 
 #define REQUEST_COPY 0xc028aa03u /* UFFDIO_COPY */
 #define LOW32        0xffffffffu

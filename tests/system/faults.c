@@ -10,23 +10,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <seccomp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "ioctls.h"
 #include "lib.h"
+#include "refusing.h"
 
 #define LEN (24 * PAGE)
-
-/* Numbers of the kernel's interface; old headers do not have them all. */
-#define REQUEST_UFFD_API     0xc018aa3fu
-#define REQUEST_REGISTER     0xc020aa00u
-#define REQUEST_UNREGISTER   0x8010aa01u
-#define REQUEST_MOVE         0xc028aa05u
-#define REQUEST_PAGEMAP_SCAN 0xc0606610u
-#define REQUEST_QUERY        0xc0686611u
 
 static const int errnos[] = {EPERM, ENOMEM, EINVAL, EAGAIN, EBUSY, EEXIST, ENOENT, ENOSYS};
 
@@ -44,14 +37,6 @@ struct scene {
     size_t old_size;
     size_t new_size;
     char *dst; /* NULL: the kernel chooses */
-};
-
-/* What fails. */
-struct fault {
-    int number; /* of the system call */
-    int error;
-    unsigned count;
-    struct scmp_arg_cmp compare[4];
 };
 
 typedef void compose_fn(struct fault *fault, const struct scene *scene);
@@ -149,28 +134,6 @@ static void act(const struct scene *s, bool plain_works, int plain_error)
     }
 }
 
-static void inject(const struct fault *fault)
-{
-    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-    CHECK(filter != NULL);
-    int ret = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO((uint32_t)fault->error), fault->number,
-                                     fault->count, fault->compare);
-    CHECK_EQ(ret, 0);
-    /* Threads that exist already are filtered too. */
-    CHECK_EQ(seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1), 0);
-    ret = seccomp_load(filter);
-    if (ret != 0) {
-        test_skip("no seccomp filter may be installed: %s", strerror(-ret));
-    }
-}
-
-static void *stay(void *argument)
-{
-    char c;
-    CHECK_EQ(read(*(int *)argument, &c, 1), 1);
-    return NULL;
-}
-
 static void warm_up(void)
 {
     char *src = piece(LEN, 3);
@@ -206,9 +169,9 @@ static void run_plan(void *argument)
     if (plan->warm) {
         warm_up();
     }
-    struct fault fault = {.error = plan->error};
+    struct fault fault = {.count = 0};
     plan->compose(&fault, &first);
-    inject(&fault);
+    inject(&fault, plan->error);
     act(&first, !plan->plain_fails, plan->error);
     if (!plan->plain_fails) {
         bool own_call_is_hit = (plan->compose == fault_park && plan->kind == KEPT) ||
@@ -259,8 +222,6 @@ static void matrix(compose_fn *compose, bool plain_fails)
 }
 
 /* ---- mremap itself, by its flags and addresses ---- */
-
-#define LOW32 0xffffffffu
 
 static void fault_park(struct fault *f, const struct scene *s)
 {

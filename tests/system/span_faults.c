@@ -9,34 +9,17 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <seccomp.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "ioctls.h"
+#include "refusing.h"
 #include "rows.h"
-
-/* Numbers of the kernel's interface; old headers do not have them all. */
-#define REQUEST_UFFD_API     0xc018aa3fu
-#define REQUEST_REGISTER     0xc020aa00u
-#define REQUEST_UNREGISTER   0x8010aa01u
-#define REQUEST_COPY         0xc028aa03u
-#define REQUEST_MOVE         0xc028aa05u
-#define REQUEST_PAGEMAP_SCAN 0xc0606610u
-#define REQUEST_QUERY        0xc0686611u
-
-#define LOW32 0xffffffffu
 
 enum { VMAS = 5 };
 static const struct part parts[VMAS] = {{DATA, 4}, {DATA, 2}, {READ_ONLY, 3}, {DATA, 1}, {DATA, 6}};
 static const int errnos[] = {ENOMEM, EAGAIN, EFAULT, EPERM};
 static const int kinds[] = {MOVE_TO, MOVE_TO | MREMAP_DONTUNMAP, MOVE_TO | MUST};
-
-/* Which calls fail: those with these arguments. */
-struct fault {
-    int number; /* of the system call */
-    unsigned count;
-    struct scmp_arg_cmp compare[2];
-};
 
 typedef void compose_fn(struct fault *fault, const struct row *row, size_t bad);
 
@@ -49,28 +32,6 @@ struct plan {
     bool warm;
     bool threads;
 };
-
-static void inject(const struct fault *fault, int error)
-{
-    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-    CHECK(filter != NULL);
-    int ret = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO((uint32_t)error), fault->number,
-                                     fault->count, fault->compare);
-    CHECK_EQ(ret, 0);
-    /* Threads that exist already are filtered too. */
-    CHECK_EQ(seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1), 0);
-    ret = seccomp_load(filter);
-    if (ret != 0) {
-        test_skip("no seccomp filter may be installed: %s", strerror(-ret));
-    }
-}
-
-static void *stay(void *argument)
-{
-    char c;
-    CHECK_EQ(read(*(int *)argument, &c, 1), 1);
-    return NULL;
-}
 
 static void move_again(void)
 {
