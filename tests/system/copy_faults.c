@@ -22,7 +22,6 @@
 #include "copying.h"
 #include "ioctls.h"
 
-#define REQUEST_COPY 0xc028aa03u /* UFFDIO_COPY */
 #define LOW32        0xffffffffu
 
 #define LEN (300 * PAGE) /* five chunks, the last one not full */
