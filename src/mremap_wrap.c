@@ -78,23 +78,28 @@ static void decide(struct decision *d)
         decision_pass(d, REMAP_REASON_POLICY);
         return;
     }
-    bool looks = probe->own_tier != REMAP_TIER_NONE && !relocate_is_native(d->proc);
-    if (!looks && span_is_allowed(d->call) && span_is_ours(d)) {
-        span_move(d);
-        return;
+    bool may_span = span_is_allowed(d->call);
+    if (relocate_is_native(d->proc)) {
+        if (may_span && span_is_ours(d)) {
+            span_move(d);
+            return;
+        }
+        if (relocate_natively(d))
+            return;
     }
-    if (relocate_is_native(d->proc) && relocate_natively(d))
-        return;
     if (probe->features[REMAP_FEATURE_PLAIN_MERGES].answer == REMAP_ANSWER_PRESENT) {
         relocate_by_plain_move(d);
         return;
     }
     if (probe->own_tier == REMAP_TIER_NONE && !d->must) {
-        decision_set(d, REMAP_OUTCOME_PLAIN, REMAP_REASON_NO_TIER, decision_call_plain(d));
+        if (may_span && span_is_ours(d))
+            span_move(d);
+        else
+            decision_set(d, REMAP_OUTCOME_PLAIN, REMAP_REASON_NO_TIER, decision_call_plain(d));
         return;
     }
     if (!relocate(d)) {
-        if (span_is_allowed(d->call))
+        if (may_span)
             span_move(d);
         else
             decision_refuse(d, REMAP_REASON_MULTI_VMA);

@@ -276,9 +276,9 @@ bool relocate(struct decision *d)
     if (reason == REMAP_REASON_NONE && tier == REMAP_TIER_NONE)
         reason = r.empty ? REMAP_REASON_EMPTY : REMAP_REASON_NO_TIER;
     r.must = r.must && !r.empty;
-    if (reason == REMAP_REASON_EMPTY || reason == REMAP_REASON_NOT_MAPPED)
-        decision_pass(d, reason); /* merges by itself, or the kernel's errno: with MUST too */
-    else if (reason == REMAP_REASON_NOT_ANON && !d->must)
+    /* Empty: merges by itself. Not mapped: the kernel's errno. With MUST too. */
+    if (reason == REMAP_REASON_EMPTY || reason == REMAP_REASON_NOT_MAPPED ||
+        (reason == REMAP_REASON_NOT_ANON && !d->must))
         decision_pass(d, reason);
     else if (reason != REMAP_REASON_NONE)
         decision_refuse(d, reason);

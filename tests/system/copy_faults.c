@@ -22,7 +22,7 @@
 #include "copying.h"
 #include "ioctls.h"
 
-#define LOW32        0xffffffffu
+#define LOW32 0xffffffffu
 
 #define LEN (300 * PAGE) /* five chunks, the last one not full */
 
