@@ -199,7 +199,8 @@ struct remap_stats_counters {
     uint64_t histogram[REMAP_STATS_BUCKETS];  /* duration of relocated calls */
     /* since 1.1 */
     uint64_t pages_copied; /* populated base pages moved by copying them */
-    uint64_t spans;        /* calls whose range held several VMAs, each moved by itself */
+    uint64_t spans;        /* calls whose range held several VMAs, each moved by itself; such a call
+                              counts once, under what became of the best of them */
     uint64_t span_vmas;    /* VMAs moved by these */
 };
 
