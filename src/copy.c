@@ -47,14 +47,20 @@ static bool is_as_good_as_a_hole(uint64_t entry, uintptr_t page)
     return (entry & K_PAGEMAP_PRESENT) && !(entry & K_PAGEMAP_EXCLUSIVE) && is_all_zero(page);
 }
 
-/* Entries of one chunk. Returns their number, 0 on failure. */
+/*
+ * Entries of one chunk. Returns their number, 0 on failure. What is taken for a hole is dropped, so
+ * they must be of the right file, whatever another thread does to our descriptor meanwhile.
+ */
 static size_t look(struct process *proc, uintptr_t src, size_t length, uint64_t entries[CHUNK],
                    long *error)
 {
     size_t count = length / page_size() < CHUNK ? length / page_size() : CHUNK;
-    *error = pages_entries(proc->pagemap.fd, src, entries, count);
-    if (*error != 0 && process_have_pagemap(proc))
+    *error = -EBADF;
+    for (int attempt = 0; attempt < 2 && *error != 0 && process_have_pagemap(proc); attempt++) {
         *error = pages_entries(proc->pagemap.fd, src, entries, count);
+        if (*error == 0 && !descriptor_is_ours(&proc->pagemap))
+            *error = -EBADF;
+    }
     return *error == 0 ? count : 0;
 }
 

@@ -312,8 +312,16 @@ static bool renewed_maps(struct process *p)
     return !descriptor_is_ours(&p->maps) && reopen(p, &p->maps, open_maps);
 }
 
+/* A query of another file fails; its text may be anything. */
+static bool maps_is_ours(struct process *p)
+{
+    return has_query() || descriptor_is_ours(&p->maps) || reopen(p, &p->maps, open_maps);
+}
+
 long process_vma_at(struct process *p, uintptr_t addr, struct vma *out)
 {
+    if (!maps_is_ours(p))
+        return -EBADF;
     long ret = vma_at(p->maps.fd, has_query(), addr, out);
     if (ret != 0 && ret != -ENOENT && renewed_maps(p))
         ret = vma_at(p->maps.fd, has_query(), addr, out);
@@ -322,6 +330,8 @@ long process_vma_at(struct process *p, uintptr_t addr, struct vma *out)
 
 long process_vmas(struct process *p, uintptr_t start, uintptr_t end, struct vma *out, size_t max)
 {
+    if (!maps_is_ours(p))
+        return -EBADF;
     long ret = vma_list(p->maps.fd, has_query(), start, end, out, max);
     if (ret < 0 && renewed_maps(p))
         ret = vma_list(p->maps.fd, has_query(), start, end, out, max);

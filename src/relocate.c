@@ -76,6 +76,11 @@ static enum remap_reason look(const struct decision *d, struct engine_request *r
     r->prot = v.prot;
     r->whole_vma = r->src == v.start && r->src + r->old_length == v.end;
 
+    /* Another file in its place fails the scan, but not the reading of entries (before Linux 6.7).
+     */
+    if (process_probe()->features[REMAP_FEATURE_PAGEMAP_SCAN].answer != REMAP_ANSWER_PRESENT &&
+        !process_have_pagemap(d->proc))
+        return REMAP_REASON_NO_LOOK;
     int fd = d->proc->pagemap.fd;
     size_t length = r->old_length < r->new_length ? r->old_length : r->new_length;
     ret = fd < 0 ? -EBADF : pages_any(fd, r->src, r->src + length);
