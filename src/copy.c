@@ -64,7 +64,7 @@ static size_t look(struct process *proc, uintptr_t src, size_t length, uint64_t 
     return *error == 0 ? count : 0;
 }
 
-bool copy_would_unshare(struct process *proc, uintptr_t src, size_t length)
+bool copy_is_unwise(struct process *proc, uintptr_t src, size_t length)
 {
     uint64_t entries[CHUNK];
     for (size_t at = 0, count; at < length; at += count * page_size()) {
@@ -75,6 +75,8 @@ bool copy_would_unshare(struct process *proc, uintptr_t src, size_t length)
             return true;
         }
         for (size_t i = 0; i < count; i++) {
+            if (entries[i] & K_PAGEMAP_GUARD)
+                return true;
             bool shared = (entries[i] & K_PAGEMAP_PRESENT) && !(entries[i] & K_PAGEMAP_EXCLUSIVE);
             if (shared && !is_all_zero(src + at + i * page_size()))
                 return true;

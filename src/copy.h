@@ -19,10 +19,11 @@
 #include "process.h"
 
 /*
- * True if copying would take up more memory, or it cannot be known: some page that is not all zero
- * is mapped by another process too. [src, src + length) must be readable.
+ * True if copying would take up more memory (some page that is not all zero is mapped by another
+ * process too), would stop half way (at a guard page), or if it cannot be known. [src, src +
+ * length) must be readable.
  */
-bool copy_would_unshare(struct process *proc, uintptr_t src, size_t length);
+bool copy_is_unwise(struct process *proc, uintptr_t src, size_t length);
 
 /*
  * Copies the populated pages of [src, src + length) to dst, which is registered with the process's

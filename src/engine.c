@@ -91,6 +91,7 @@ static bool can_lock(struct move *m)
 {
     if (!m->locked)
         return true;
+    k_munlock(m->place.base, m->place.size); /* mlockall(MCL_FUTURE) has counted the reservation */
     long ret = k_mlock2(m->place.park, m->req->old_length, MLOCK_ONFAULT);
     if (!k_failed(ret))
         return true;
@@ -281,13 +282,27 @@ static bool place(struct move *m)
  * The destination is locked as the source was while it is still unfaulted: only so does it merge
  * with locked neighbours. A full lock populates it; those pages are dropped again.
  */
+static long lock_in_chunks(struct move *m)
+{
+    long ret = 0;
+    for (size_t at = 0; at < m->page_bytes && !k_failed(ret); at += huge_size()) {
+        size_t left = m->page_bytes - at;
+        size_t length = left < huge_size() ? left : huge_size();
+        ret = k_mlock2(m->dst + at, length, 0);
+        if (!k_failed(ret))
+            ret = pages_drop(m->dst + at, length);
+    }
+    if (!k_failed(ret) && m->req->new_length > m->page_bytes)
+        ret = k_mlock2(m->dst + m->page_bytes, m->req->new_length - m->page_bytes, 0);
+    return ret;
+}
+
 static bool carry_lock(struct move *m)
 {
     if (!m->locked)
         return true;
-    long ret = k_mlock2(m->dst, m->req->new_length, m->lock_full ? 0 : MLOCK_ONFAULT);
-    if (!k_failed(ret) && m->lock_full)
-        ret = pages_drop(m->dst, m->page_bytes);
+    long ret =
+        m->lock_full ? lock_in_chunks(m) : k_mlock2(m->dst, m->req->new_length, MLOCK_ONFAULT);
     if (!k_failed(ret))
         ret = k_mlock2(m->place.park, m->parked_len, MLOCK_ONFAULT);
     if (!k_failed(ret))
@@ -327,7 +342,7 @@ static void give_anon_vma(struct move *m)
         return; /* relocation works all the same */
     long ret = k_madvise(m->dst, page_size(), K_MADV_POPULATE_WRITE);
     if (!k_failed(ret)) /* all of it: the fault may have brought a huge page */
-        ret = pages_drop(m->dst, r->new_length);
+        ret = pages_drop(m->dst, m->locked ? m->page_bytes : r->new_length);
     if (k_failed(ret))
         note(m, REMAP_STEP_ANON_VMA, ret);
     if (read_only)
@@ -337,7 +352,7 @@ static void give_anon_vma(struct move *m)
 /* KSM may have merged pages: they count as shared, but nobody minds if they no longer are. */
 static bool is_mergeable(const struct move *m)
 {
-    return pages_any_ksm() != 0 && vma_has_flag(m->place.park, "mg");
+    return pages_any_ksm() != 0 && vma_has_flag(m->place.park, "mg", "mg");
 }
 
 static bool make_destination_writable(struct move *m)
@@ -366,7 +381,7 @@ static bool arm(struct move *m)
             return false;
         }
     }
-    if (r->copy && copy_would_unshare(m->proc, m->place.park, m->page_bytes) && !is_mergeable(m)) {
+    if (r->copy && copy_is_unwise(m->proc, m->place.park, m->page_bytes) && !is_mergeable(m)) {
         unpark(m, REMAP_REASON_SHARED_PAGES);
         return false;
     }
@@ -494,6 +509,8 @@ static void follow_plainly(struct move *m, size_t done, long error)
     }
     if (!k_failed(ret)) {
         place_vacated(&m->place, rest, length);
+        /* That part is not registered any more: nobody else wakes who waits there. */
+        uffd_wake(m->proc->uffd.fd, m->dst + done, length);
         settle(m);
         m->report.verdict = ENGINE_PLAIN;
         m->report.reason = reason_for(error);
@@ -531,8 +548,7 @@ static void find_lock(struct move *m)
 {
     m->locked = k_msync(m->req->src, page_size(), MS_INVALIDATE | MS_ASYNC) == -EBUSY;
     /* Linux 6.1 has no name for the flag: it says "??". */
-    m->lock_full =
-        m->locked && !vma_has_flag(m->req->src, "lf") && !vma_has_flag(m->req->src, "??");
+    m->lock_full = m->locked && !vma_has_flag(m->req->src, "lf", "??");
 }
 
 static long choose_destination(struct move *m)
@@ -576,11 +592,12 @@ static enum remap_reason check_huge(const struct move *m)
 struct engine_report engine_move(struct process *proc, const struct engine_request *req)
 {
     struct move m = {.proc = proc, .req = req};
+    find_lock(&m);
+    /* Unlocked for parking, the source would merge with its neighbours and be no VMA of its own. */
     bool want_own = !(req->alone && req->whole_vma) || (req->flags & K_MREMAP_DONTUNMAP) ||
-                    req->new_length < req->old_length;
+                    req->new_length < req->old_length || m.locked;
     m.page_bytes = req->old_length < req->new_length ? req->old_length : req->new_length;
     m.move_prot = req->prot | PROT_READ | PROT_WRITE;
-    find_lock(&m);
     long ret = choose_destination(&m);
     if (!k_failed(ret)) {
         enum remap_reason huge = req->copy ? REMAP_REASON_NONE : check_huge(&m);

@@ -85,6 +85,7 @@ struct k_pagemap_scan {
 
 /* /proc/PID/pagemap entries (Documentation/admin-guide/mm/pagemap.rst). */
 #define K_PAGEMAP_EXCLUSIVE (1ull << 56)
+#define K_PAGEMAP_GUARD     (1ull << 58) /* MADV_GUARD_INSTALL, Linux 6.15 */
 #define K_PAGEMAP_SWAPPED   (1ull << 62)
 #define K_PAGEMAP_PRESENT   (1ull << 63)
 
@@ -304,6 +305,12 @@ static inline long k_futex(const volatile void *word, int op, uint32_t value)
 static inline long k_sched_yield(void)
 {
     return k_syscall6(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+}
+
+static inline void k_sleep_ms(long ms)
+{
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+    k_syscall6(SYS_nanosleep, (long)&time, 0, 0, 0, 0, 0);
 }
 
 static inline long k_prlimit(int resource, const void *new_limit, void *old_limit)

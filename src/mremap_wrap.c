@@ -9,6 +9,8 @@
 #include "span.h"
 #include "stats.h"
 
+#define START_MS 200 /* a span waits so long for the start in another thread */
+
 /*
  * Calls that cannot move anything are common and cheap: each costs one atomic add here. They go to
  * the statistics at the next call that could move, or every so many calls.
@@ -161,6 +163,12 @@ long wrap_mremap(const struct wrap_call *call, wrap_plain plain)
         }
     }
     d.proc = process_get();
+    /* Another thread is just starting us. A plain move would do, but a span is an error to a kernel
+     * before 6.17, and which kernel this is is just being found out. */
+    for (int ms = 0; !d.proc && ms < START_MS && span_is_allowed(call); ms++) {
+        k_sleep_ms(1);
+        d.proc = process_get();
+    }
     if (!d.proc) { /* no room for our state, or it is just being made */
         decision_refuse(&d, REMAP_REASON_STARTING);
         wrap_count_unmoved(k_failed(d.result));

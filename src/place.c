@@ -173,6 +173,8 @@ void place_release(struct place *p, bool keep)
      * sweep fails the remains stay until the next claim, which tries again. */
     if (!keep || (p->length >= huge_size() && p->own != 0))
         sweep_arena(p->base);
+    if (!keep)
+        k_munlock(p->base, p->size); /* under mlockall(MCL_FUTURE) a reservation counts as locked */
     atomic_store_explicit(&arena.claimed, 0, memory_order_release);
 }
 

@@ -7,6 +7,7 @@
 #include "descriptor.h"
 #include "kernel.h"
 #include "page_size.h"
+#include "pages.h"
 #include "text.h"
 #include "vma.h"
 
@@ -57,8 +58,11 @@ static bool fill(const struct scratch *s, unsigned n, int prot, uint64_t value)
         k_mmap(page_at(s, n), page_size(), prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1);
     if (k_failed(ret))
         return false;
+    k_munlock(page_at(s, n), page_size()); /* mlockall(MCL_FUTURE): born locked and populated */
     if (value != 0)
         *word_at(s, n) = value;
+    else
+        pages_drop(page_at(s, n), page_size());
     return true;
 }
 

@@ -222,9 +222,13 @@ static void give_up(struct decision *d, const struct engine_request *r, enum rem
 }
 
 /* What has been looked at goes to the engine. */
-static void use_engine(struct decision *d, const struct engine_request *r)
+static void use_engine(struct decision *d, struct engine_request *r)
 {
     k_sigset saved;
+    /* MUST: if it fails the source is to be as it was. So it is cut off only afterwards. */
+    size_t tail = r->must && r->new_length < r->old_length ? r->old_length - r->new_length : 0;
+    r->old_length -= tail;
+    r->whole_vma = r->whole_vma && tail == 0;
     if (!enter_gate(d, &saved)) {
         give_up(d, r, REMAP_REASON_FORKING);
         return;
@@ -253,6 +257,8 @@ static void use_engine(struct decision *d, const struct engine_request *r)
             give_up(d, r, report.reason);
         break;
     case ENGINE_RELOCATED:
+        if (tail != 0)
+            k_munmap(r->src + r->new_length, tail);
         if (r->empty) {
             decision_set(d, REMAP_OUTCOME_PASSED, REMAP_REASON_EMPTY, (long)report.address);
             break;

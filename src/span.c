@@ -239,6 +239,10 @@ void span_move(struct decision *d)
     struct walk w = walk_over(d);
     struct vma vma;
     bool going_on = true;
+    /* One system call to a signal handler of this thread, as it would be in the kernel. */
+    const k_sigset all = ~(k_sigset)0;
+    k_sigset saved = 0;
+    bool blocked = !k_failed(k_sigprocmask(SIG_SETMASK, &all, &saved));
     d->account = (struct stats_call){.outcome = REMAP_OUTCOME_PASSED, .tier = REMAP_TIER_NONE};
     d->result = (long)c->dst;
     while (going_on && walk_next(&w, &vma))
@@ -248,4 +252,6 @@ void span_move(struct decision *d)
         going_on = move_part(d, rest, w.end, false);
     if (!going_on && !by_kernel)
         unmap_destinations(d, rest, w.end);
+    if (blocked)
+        k_sigprocmask(SIG_SETMASK, &saved, NULL);
 }

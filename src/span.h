@@ -13,8 +13,8 @@
  * call with its errno, as in the kernel: the VMAs before it are at their destination, it and those
  * behind it are where they were. Before 6.17 the destinations of these are unmapped then.
  *
- * Not one step to other threads: they can see some VMAs at the old address and some at the new.
- * Async-signal-safe, thread-safe.
+ * Not one step to other threads (though to this thread's signal handlers): they can see some VMAs
+ * at the old address and some at the new. Async-signal-safe, thread-safe.
  */
 #ifndef REMAP_SPAN_H
 #define REMAP_SPAN_H

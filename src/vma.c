@@ -266,10 +266,11 @@ static bool find_in_smaps(uintptr_t addr, const char *field, struct line_reader 
     return found;
 }
 
-bool vma_has_flag(uintptr_t addr, const char *flag)
+bool vma_has_flag(uintptr_t addr, const char *flag, const char *or_flag)
 {
     struct line_reader reader;
-    return find_in_smaps(addr, "VmFlags:", &reader) && line_has_flag(reader.line, flag);
+    return find_in_smaps(addr, "VmFlags:", &reader) &&
+           (line_has_flag(reader.line, flag) || line_has_flag(reader.line, or_flag));
 }
 
 bool vma_has_huge(uintptr_t addr)

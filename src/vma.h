@@ -37,9 +37,10 @@ long vma_at(int maps_fd, bool use_query, uintptr_t addr, struct vma *out);
 long vma_list(int maps_fd, bool use_query, uintptr_t start, uintptr_t end, struct vma *out,
               size_t max);
 
-/* Whether the VMA at addr has a flag of /proc/self/smaps: "lf" (locked on fault), "mg" (mergeable
- * by KSM)... False if it cannot be found out. Slow: reads smaps. */
-bool vma_has_flag(uintptr_t addr, const char *flag);
+/* Whether the VMA at addr has one of two flags of /proc/self/smaps: "lf" (locked on fault), "mg"
+ * (mergeable by KSM)... False if it cannot be found out. Slow: reads smaps, for which the kernel
+ * walks the page tables of all VMAs below. */
+bool vma_has_flag(uintptr_t addr, const char *flag, const char *or_flag);
 
 /* Whether smaps knows of huge pages in the VMA at addr. Slow too. */
 bool vma_has_huge(uintptr_t addr);
