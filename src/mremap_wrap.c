@@ -165,7 +165,8 @@ long wrap_mremap(const struct wrap_call *call, wrap_plain plain)
     d.proc = process_get();
     /* Another thread is just starting us. A plain move would do, but a span is an error to a kernel
      * before 6.17, and which kernel this is is just being found out. */
-    for (int ms = 0; !d.proc && ms < START_MS && span_is_allowed(call); ms++) {
+    for (int ms = 0; !d.proc && ms < START_MS && process_is_starting() && span_is_allowed(call);
+         ms++) {
         k_sleep_ms(1);
         d.proc = process_get();
     }

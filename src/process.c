@@ -187,6 +187,11 @@ static struct process *make(void)
     return p;
 }
 
+bool process_is_starting(void)
+{
+    return atomic_load_explicit(&starting, memory_order_relaxed) != 0;
+}
+
 struct process *process_peek(void)
 {
     struct process *p = atomic_load_explicit(&pages, memory_order_acquire);

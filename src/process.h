@@ -50,6 +50,8 @@ const struct remap_options *process_options(void);
 /* The state, made if need be; NULL: it cannot be had (no memory, no room for VMAs), or another
  * thread is still making it after the patience for that has run out. */
 struct process *process_get(void);
+/* True while another thread is making it. */
+bool process_is_starting(void);
 /* The state if it has been made, else NULL. */
 struct process *process_peek(void);
 
