@@ -100,7 +100,7 @@ static bool can_lock(struct move *m)
     return false;
 }
 
-/* The move has ended plainly: locked again. Populates what is locked in full, as the kernel does.
+/* The move has ended plainly: locked again. If it is locked in full, holes that it had are filled.
  */
 static void lock_again(struct move *m)
 {
@@ -278,10 +278,7 @@ static bool place(struct move *m)
     return true;
 }
 
-/*
- * The destination is locked as the source was while it is still unfaulted: only so does it merge
- * with locked neighbours. A full lock populates it; those pages are dropped again.
- */
+/* A full lock populates what it locks: those pages are dropped again before the next come. */
 static long lock_in_chunks(struct move *m)
 {
     long ret = 0;
@@ -297,6 +294,8 @@ static long lock_in_chunks(struct move *m)
     return ret;
 }
 
+/* The destination is locked as the source was while it is still unfaulted: only so does it merge
+ * with locked neighbours. */
 static bool carry_lock(struct move *m)
 {
     if (!m->locked)

@@ -249,6 +249,8 @@ static void use_engine(struct decision *d, struct engine_request *r)
     d->account.nanoseconds = now_ns() - begun;
     gate_leave(&saved);
     d->account.rescued = report.rescued;
+    if (tail != 0 && report.verdict != ENGINE_REFUSED)
+        k_munmap(r->src + r->new_length, tail);
     switch (report.verdict) {
     case ENGINE_REFUSED:
         if (report.reason == REMAP_REASON_KERNEL)
@@ -257,8 +259,6 @@ static void use_engine(struct decision *d, struct engine_request *r)
             give_up(d, r, report.reason);
         break;
     case ENGINE_RELOCATED:
-        if (tail != 0)
-            k_munmap(r->src + r->new_length, tail);
         if (r->empty) {
             decision_set(d, REMAP_OUTCOME_PASSED, REMAP_REASON_EMPTY, (long)report.address);
             break;

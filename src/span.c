@@ -173,17 +173,11 @@ static void move_piece(struct decision *d)
         decision_refuse(d, REMAP_REASON_MULTI_VMA);
 }
 
-static bool is_relocated(enum remap_outcome outcome)
-{
-    return outcome == REMAP_OUTCOME_NATIVE || outcome == REMAP_OUTCOME_UFFD ||
-           outcome == REMAP_OUTCOME_COPY;
-}
-
 /* The call counts under what became of its best part: relocated, else plain, else passed. */
 static void add_up(struct stats_call *sum, const struct stats_call *piece)
 {
     bool first = sum->span_vmas == 0;
-    if (first || (is_relocated(piece->outcome) && !is_relocated(sum->outcome)) ||
+    if (first || (stats_is_relocation(piece->outcome) && !stats_is_relocation(sum->outcome)) ||
         (piece->outcome == REMAP_OUTCOME_PLAIN && sum->outcome == REMAP_OUTCOME_PASSED)) {
         sum->outcome = piece->outcome;
         sum->reason = piece->reason;

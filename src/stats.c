@@ -65,8 +65,7 @@ void stats_call(struct remap_stats *s, const struct stats_call *call)
     add(&c->tier_moves[call->tier], 1);
     add(&c->tier_bytes[call->tier], call->bytes);
     add(&c->tier_ns[call->tier], call->nanoseconds);
-    if (call->outcome != REMAP_OUTCOME_NATIVE && call->outcome != REMAP_OUTCOME_UFFD &&
-        call->outcome != REMAP_OUTCOME_COPY)
+    if (!stats_is_relocation(call->outcome))
         return;
     add(&c->relocated, 1);
     add(&c->merged_left, call->merged_left);

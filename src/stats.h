@@ -7,6 +7,7 @@
 #ifndef REMAP_STATS_WRITER_H
 #define REMAP_STATS_WRITER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,13 @@ struct remap_stats *stats_create_file(const struct remap_stats *content,
 
 /* Removes the file at exit, if it is still the one that was made. */
 void stats_remove_file(const struct remap_stats *mapping, const char *path);
+
+/* The outcomes that count as relocated. */
+static inline bool stats_is_relocation(enum remap_outcome outcome)
+{
+    return outcome == REMAP_OUTCOME_NATIVE || outcome == REMAP_OUTCOME_UFFD ||
+           outcome == REMAP_OUTCOME_COPY;
+}
 
 /* One call has ended. nanoseconds: 0 if it was not timed. */
 struct stats_call {
