@@ -13,6 +13,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -405,7 +406,62 @@ static void counted(void)
     check_copied(LEN / PAGE);
 }
 
+/* ---- who waits behind the point where it stops ---- */
+
+static char *awaited;
+static atomic_ulong seen;
+static atomic_bool seen_enough;
+
+static void *read_on(void *unused)
+{
+    (void)unused;
+    while (!seen_enough) {
+        (void)*(volatile char *)awaited;
+        seen++;
+    }
+    return NULL;
+}
+
+/* The first chunk arrives, the second does not; a thread reads the last page all the time. */
+static void stop_behind_the_first(void *unused)
+{
+    (void)unused;
+    const struct fault fault = {SCMP_SYS(ioctl), REQUEST_COPY, 1, ~0u, ENOMEM};
+    int decider = start_decider(&fault);
+    struct scene s = make_scene(FIXED_MOVE);
+    pthread_t thread;
+    map_at(s.dst, LEN, RW);
+    fill(s.dst, LEN, 7);
+    awaited = s.dst + LEN - PAGE;
+    features_now(); /* the probe copies too, and is to succeed */
+    CHECK_EQ(pthread_create(&thread, NULL, read_on, NULL), 0);
+    while (seen == 0) {
+        sched_yield();
+    }
+    inject_by_notice(&fault, decider);
+    CHECK_PTR(mremap(s.src, LEN, LEN, s.flags, s.dst), s.dst);
+    unsigned long before = seen;
+    for (long long deadline = now_ms() + 20000; seen <= before + 1;) {
+        CHECK(now_ms() < deadline); /* or it waits for ever */
+        sched_yield();
+    }
+    seen_enough = true;
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_HOLDS(s.dst, LEN, 1);
+    CHECK_EQ(stats_now().counters.outcomes[REMAP_OUTCOME_PLAIN], 1);
+    CHECK(stats_now().counters.steps[REMAP_STEP_COPY] > 0);
+}
+
+static void waiters_behind(void)
+{
+    need_copy();
+    for (int i = 0; i < 8; i++) {
+        in_child(stop_behind_the_first, NULL);
+    }
+}
+
 static const struct test_case cases[] = {
+    {"waiters_behind", waiters_behind, COPYING},
     {"copy_refused", copy_refused, COPYING},
     {"no_pagemap", no_pagemap, COPYING},
     {"copy_fails_later", copy_fails_later, COPYING},
