@@ -27,7 +27,8 @@
 
 #define REMAP_STATS_MAGIC         "REMAPSTA" /* 8 bytes, no NUL */
 #define REMAP_STATS_VERSION_MAJOR 1u
-#define REMAP_STATS_VERSION_MINOR 1u /* 1: the tier copy, moves over several VMAs */
+#define REMAP_STATS_VERSION_MINOR 2u
+/* Minor versions: 1: the tier copy, moves over several VMAs. 2: the ways of calls, call sites. */
 
 /*
  * What became of a call. Every mremap() seen is counted under exactly one outcome.
@@ -97,6 +98,31 @@
     X(UFFD, "uffd", "UFFDIO_MOVE by the shim")                                                     \
     X(COPY, "copy", "the pages copied by the shim")
 
+/* The ways by which calls arrive: the words of REMAP_CATCH, in this order. */
+#define REMAP_WAYS(X)                                                                              \
+    X(SYMBOL, "symbol", "mremap() of a program or library")                                        \
+    X(SYSCALL, "syscall", "syscall(SYS_mremap) of a program or library")                           \
+    X(REALLOC, "realloc", "calls inside libc: realloc()")                                          \
+    X(TRAP, "trap", "system calls made otherwise, trapped by a seccomp filter")
+
+/* Why calls that arrive by such a way are, or are not, seen. */
+#define REMAP_WHYS(X)                                                                              \
+    X(NONE, "none", "seen")                                                                        \
+    X(NOT_ASKED, "not_asked", "not in REMAP_CATCH")                                                \
+    X(INERT, "inert", "the library does nothing in this program")                                  \
+    X(LIBC, "libc", "libc is not glibc, or has no mremap()")                                       \
+    X(CODE, "code", "the code of libc's mremap() is not known")                                    \
+    X(THREADS, "threads", "other threads exist already, and may be running that code")             \
+    X(SEALED, "sealed", "the mapping of libc's code is sealed")                                    \
+    X(WRITE, "write", "libc's code cannot be changed through /proc/self/mem")                      \
+    X(INHERITED, "inherited", "seen: the filter was there already, set by a parent")               \
+    X(CHILDREN, "children",                                                                        \
+      "the program can start others, which the trap could kill: "                                  \
+      "REMAP_TRAP=always sets it all the same")                                                    \
+    X(LIBSECCOMP, "libseccomp", "libseccomp.so.2 cannot be loaded")                                \
+    X(FILTER, "filter", "the kernel refuses the filter")                                           \
+    X(SIGNAL, "signal", "SIGSYS cannot be handled here")
+
 /* What the probe asks. */
 #define REMAP_FEATURES(X)                                                                          \
     X(RELOCATE, "relocate_anon", "mremap flag 8 merges two faulted neighbours, contents intact")   \
@@ -124,18 +150,24 @@
 #define REMAP_ENUM_TIER_(id, k, h)    REMAP_TIER_##id,
 #define REMAP_ENUM_FEATURE_(id, k, h) REMAP_FEATURE_##id,
 #define REMAP_ENUM_ANSWER_(id, k, h)  REMAP_ANSWER_##id,
+#define REMAP_ENUM_WAY_(id, k, h)     REMAP_WAY_##id,
+#define REMAP_ENUM_WHY_(id, k, h)     REMAP_WHY_##id,
 enum remap_outcome { REMAP_OUTCOMES(REMAP_ENUM_) REMAP_OUTCOME_COUNT };
 enum remap_reason { REMAP_REASONS(REMAP_ENUM_REASON_) REMAP_REASON_COUNT };
 enum remap_step { REMAP_STEPS(REMAP_ENUM_STEP_) REMAP_STEP_COUNT };
 enum remap_tier { REMAP_TIERS(REMAP_ENUM_TIER_) REMAP_TIER_COUNT };
 enum remap_feature { REMAP_FEATURES(REMAP_ENUM_FEATURE_) REMAP_FEATURE_COUNT };
 enum remap_answer { REMAP_ANSWERS(REMAP_ENUM_ANSWER_) REMAP_ANSWER_COUNT };
+enum remap_way { REMAP_WAYS(REMAP_ENUM_WAY_) REMAP_WAY_COUNT };
+enum remap_why { REMAP_WHYS(REMAP_ENUM_WHY_) REMAP_WHY_COUNT };
 #undef REMAP_ENUM_
 #undef REMAP_ENUM_REASON_
 #undef REMAP_ENUM_STEP_
 #undef REMAP_ENUM_TIER_
 #undef REMAP_ENUM_FEATURE_
 #undef REMAP_ENUM_ANSWER_
+#undef REMAP_ENUM_WAY_
+#undef REMAP_ENUM_WHY_
 
 /* Room in the file; the enums above may grow into it without a new major version. */
 #define REMAP_STATS_OUTCOMES 8u
@@ -143,6 +175,7 @@ enum remap_answer { REMAP_ANSWERS(REMAP_ENUM_ANSWER_) REMAP_ANSWER_COUNT };
 #define REMAP_STATS_STEPS    16u
 #define REMAP_STATS_TIERS    8u
 #define REMAP_STATS_FEATURES 16u
+#define REMAP_STATS_WAYS     8u
 #define REMAP_STATS_ERRNOS   136u /* index = errno; 135 = anything above */
 #define REMAP_STATS_BUCKETS                                                                        \
     40u /* bucket n: a move took 2^n to 2^(n+1)-1 ns; bucket 0: 0 or 1 ns                          \
@@ -204,6 +237,15 @@ struct remap_stats_counters {
     uint64_t span_vmas;    /* VMAs moved by these */
 };
 
+/* One way by which calls arrive. */
+struct remap_stats_way {
+    uint16_t seen;     /* 1: calls that arrive so are seen */
+    uint16_t why;      /* enum remap_why */
+    uint16_t error;    /* errno that said so, 0 if none */
+    uint16_t reserved; /* 0 */
+    uint64_t calls;    /* a counter; the sum over all ways is counters.calls */
+};
+
 /*
  * `saved` is the number of VMAs that went away because of a relocation and would exist with plain
  * mremap(): after each relocation of populated memory the destination is looked up, and each side
@@ -220,6 +262,8 @@ struct remap_stats {
     uint32_t ready; /* 1 when everything but the counters has its final value */
     struct remap_stats_identity identity;
     struct remap_stats_counters counters;
+    /* since 1.2 */
+    struct remap_stats_way ways[REMAP_STATS_WAYS]; /* by enum remap_way */
 };
 
 /* sizeof(struct remap_stats) in version 1.0: no file is smaller. */

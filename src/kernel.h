@@ -143,11 +143,22 @@ static inline bool k_failed(long ret)
     return (unsigned long)ret > -4096ul;
 }
 
+/*
+ * mremap(2) has five arguments. The sixth register carries this in our own calls: the seccomp
+ * filter of REMAP_CATCH=trap lets them pass.
+ */
+#define K_MREMAP_MARKER 0x72656d6170ull
+
 static inline long k_mremap(uintptr_t addr, size_t old_len, size_t new_len, unsigned long flags,
                             uintptr_t dst)
 {
     return k_syscall6(SYS_mremap, (long)addr, (long)old_len, (long)new_len, (long)flags, (long)dst,
-                      0);
+                      K_MREMAP_MARKER);
+}
+
+static inline long k_pwrite(int fd, const void *buf, size_t size, uintptr_t offset)
+{
+    return k_syscall6(SYS_pwrite64, fd, (long)buf, (long)size, (long)offset, 0, 0);
 }
 
 static inline long k_mmap(uintptr_t addr, size_t len, int prot, int flags, int fd)

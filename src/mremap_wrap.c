@@ -16,13 +16,14 @@
  * the statistics at the next call that could move, or every so many calls.
  */
 #define HAND_OVER_EVERY 64u
-static _Atomic uint64_t early_calls;
+static _Atomic uint64_t early_calls[REMAP_WAY_COUNT];
 static _Atomic uint64_t early_failed;
 static _Atomic uint64_t early_in_place;
 
 void wrap_reset_in_child(void)
 {
-    atomic_store_explicit(&early_calls, 0, memory_order_relaxed);
+    for (int way = 0; way < REMAP_WAY_COUNT; way++)
+        atomic_store_explicit(&early_calls[way], 0, memory_order_relaxed);
     atomic_store_explicit(&early_failed, 0, memory_order_relaxed);
     atomic_store_explicit(&early_in_place, 0, memory_order_relaxed);
 }
@@ -35,12 +36,20 @@ static void add(uint64_t *counter, uint64_t value)
 /* Takes the early calls over once there is a place to count in. */
 void wrap_hand_over(struct process *p)
 {
-    if (atomic_load_explicit(&early_calls, memory_order_relaxed) == 0)
+    bool any = false;
+    for (int way = 0; way < REMAP_WAY_COUNT; way++)
+        any = any || atomic_load_explicit(&early_calls[way], memory_order_relaxed) != 0;
+    if (!any)
         return;
     struct remap_stats_counters *c = &p->stats->counters;
     uint64_t failed = atomic_exchange_explicit(&early_failed, 0, memory_order_relaxed);
     uint64_t in_place = atomic_exchange_explicit(&early_in_place, 0, memory_order_relaxed);
-    uint64_t calls = atomic_exchange_explicit(&early_calls, 0, memory_order_relaxed);
+    uint64_t calls = 0;
+    for (int way = 0; way < REMAP_WAY_COUNT; way++) {
+        uint64_t n = atomic_exchange_explicit(&early_calls[way], 0, memory_order_relaxed);
+        add(&p->stats->ways[way].calls, n);
+        calls += n;
+    }
     add(&c->calls, calls);
     add(&c->outcomes[REMAP_OUTCOME_PASSED], calls - failed - in_place);
     add(&c->outcomes[REMAP_OUTCOME_FAILED], failed);
@@ -108,10 +117,10 @@ static void decide(struct decision *d)
     }
 }
 
-static void count_early(_Atomic uint64_t *kind)
+static void count_early(enum remap_way way, _Atomic uint64_t *kind)
 {
     /* The sum first: it is never less than its parts. */
-    uint64_t before = atomic_fetch_add_explicit(&early_calls, 1, memory_order_acq_rel);
+    uint64_t before = atomic_fetch_add_explicit(&early_calls[way], 1, memory_order_acq_rel);
     if (kind)
         atomic_fetch_add_explicit(kind, 1, memory_order_release);
     if (before % HAND_OVER_EVERY == HAND_OVER_EVERY - 1) {
@@ -121,9 +130,9 @@ static void count_early(_Atomic uint64_t *kind)
     }
 }
 
-void wrap_count_unmoved(bool failed)
+void wrap_count_unmoved(enum remap_way way, bool failed)
 {
-    count_early(failed ? &early_failed : NULL);
+    count_early(way, failed ? &early_failed : NULL);
 }
 
 /* A call that cannot move anything makes no state. */
@@ -134,7 +143,7 @@ static long pass_unmoved(const struct wrap_call *c, wrap_plain plain)
     if (process_options()->policy >= POLICY_AUTO)
         bare.flags &= ~DECISION_OURS;
     long ret = asked && !(c->flags & K_MREMAP_MAYMOVE) ? -EINVAL : plain(&bare);
-    wrap_count_unmoved(k_failed(ret));
+    wrap_count_unmoved(c->way, k_failed(ret));
     return ret;
 }
 
@@ -147,7 +156,7 @@ long wrap_mremap(const struct wrap_call *call, wrap_plain plain)
         .plain = plain,
         .asked = (call->flags & DECISION_OURS) != 0,
         .must = (call->flags & K_MREMAP_MUST) != 0,
-        .account = {.outcome = REMAP_OUTCOME_PASSED, .tier = REMAP_TIER_NONE},
+        .account = {.outcome = REMAP_OUTCOME_PASSED, .tier = REMAP_TIER_NONE, .way = call->way},
     };
     if (d.asked && process_options()->policy < POLICY_AUTO)
         return plain(call); /* as without us: the kernel does not know these flags */
@@ -158,7 +167,7 @@ long wrap_mremap(const struct wrap_call *call, wrap_plain plain)
         stay.flags = 0;
         long ret = plain(&stay);
         if (!k_failed(ret)) {
-            count_early(&early_in_place);
+            count_early(call->way, &early_in_place);
             return ret;
         }
     }
@@ -172,7 +181,7 @@ long wrap_mremap(const struct wrap_call *call, wrap_plain plain)
     }
     if (!d.proc) { /* no room for our state, or it is just being made */
         decision_refuse(&d, REMAP_REASON_STARTING);
-        wrap_count_unmoved(k_failed(d.result));
+        wrap_count_unmoved(call->way, k_failed(d.result));
         return d.result;
     }
     decide(&d);

@@ -15,6 +15,7 @@
 
 #include "kernel.h"
 #include "page_size.h"
+#include "remap_stats.h"
 
 /* The arguments as the program gave them; dst is 0 unless FIXED or DONTUNMAP is set. */
 struct wrap_call {
@@ -23,6 +24,7 @@ struct wrap_call {
     size_t new_length;
     unsigned long flags;
     uintptr_t dst;
+    enum remap_way way; /* by which it arrived */
 };
 
 /* The next mremap() in line: a value or a negative errno. */
@@ -41,7 +43,7 @@ static inline bool wrap_could_move(const struct wrap_call *c)
 }
 
 /* Counts one such call; `failed`: it returned an error. One atomic add. */
-void wrap_count_unmoved(bool failed);
+void wrap_count_unmoved(enum remap_way way, bool failed);
 
 /* Counts the calls in that came before there was a process state. */
 struct process;

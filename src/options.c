@@ -58,6 +58,17 @@ bool options_allow(const struct remap_options *o, enum remap_tier tier)
     return o->engines[i] == tier && tier != REMAP_TIER_NONE;
 }
 
+/* Takes the next word of a comma-separated list: its index in `allowed`, or -1. *s: behind it. */
+static int next_word(const char **s, const char *allowed)
+{
+    size_t n = 0;
+    while ((*s)[n] != '\0' && (*s)[n] != ',')
+        n++;
+    int index = word_index(allowed, *s, n);
+    *s += n;
+    return index;
+}
+
 /* Names of tiers; of two equal ones the first counts, and nothing counts behind "none". */
 static bool parse_engines(const char *s, struct remap_options *o)
 {
@@ -66,25 +77,43 @@ static bool parse_engines(const char *s, struct remap_options *o)
     struct remap_options found = {.engines = {REMAP_TIER_NONE}};
     int count = 0;
     bool ended = false;
-    if (*s == '\0')
-        return false;
-    for (;;) {
-        size_t n = 0;
-        while (s[n] != '\0' && s[n] != ',')
-            n++;
-        int index = word_index(remap_option_table[OPTION_ENGINE].allowed, s, n);
+    for (;; s++) {
+        int index = next_word(&s, remap_option_table[OPTION_ENGINE].allowed);
         if (index < 0)
             return false;
         ended = ended || tiers[index] == REMAP_TIER_NONE;
         if (!ended && !options_allow(&found, tiers[index]))
             found.engines[count++] = tiers[index];
-        s += n;
         if (*s == '\0')
             break;
-        s++;
     }
     for (int i = 0; i < REMAP_TIER_COUNT; i++)
         o->engines[i] = found.engines[i];
+    return true;
+}
+
+/* Names of ways, in any order. */
+static bool parse_catch(const char *s, struct remap_options *o)
+{
+    uint32_t found = 0;
+    for (;; s++) {
+        int way = next_word(&s, remap_option_table[OPTION_CATCH].allowed);
+        if (way < 0)
+            return false;
+        found |= 1u << way;
+        if (*s == '\0')
+            break;
+    }
+    o->catch = found;
+    return true;
+}
+
+static bool parse_number(const char *s, uint64_t most, uint64_t *out)
+{
+    uint64_t value;
+    if (!text_number(&s, 10, &value) || *s != '\0' || value > most)
+        return false;
+    *out = value;
     return true;
 }
 
@@ -126,14 +155,20 @@ static bool take_value(struct remap_options *o, enum remap_option id, const char
     case OPTION_LOG_FILE:
         o->log_file = s;
         return true;
-    case OPTION_RUN_ID: {
-        uint64_t value;
-        const char *end = s;
-        if (!text_number(&end, 10, &value) || *end != '\0')
+    case OPTION_CATCH:
+        return parse_catch(s, o);
+    case OPTION_TRAP:
+        o->trap = (enum remap_trap)word;
+        return true;
+    case OPTION_CALLERS: {
+        uint64_t depth;
+        if (!parse_number(s, REMAP_CALLERS_MAX, &depth))
             return false;
-        o->run_id = value;
+        o->callers = (uint32_t)depth;
         return true;
     }
+    case OPTION_RUN_ID:
+        return parse_number(s, UINT64_MAX, &o->run_id);
     case OPTION_COUNT:
         break;
     }

@@ -19,6 +19,8 @@
 enum remap_policy { POLICY_OFF, POLICY_OBSERVE, POLICY_AUTO, POLICY_ALWAYS };
 enum remap_log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum remap_stats_mode { STATS_OFF, STATS_ON, STATS_KEEP };
+enum remap_trap { TRAP_GUARDED, TRAP_ALWAYS };
+#define REMAP_CALLERS_MAX 32u
 
 /*
  * X(identifier, variable, kind, default, allowed, help)
@@ -35,6 +37,12 @@ enum remap_stats_mode { STATS_OFF, STATS_ON, STATS_KEEP };
       "ranges with more populated memory than this are moved plainly")                             \
     X(MULTI, "REMAP_MULTI", WORD, "on", "off|on",                                                  \
       "on: one mremap of a range with several VMAs moves each of them, on every kernel")           \
+    X(CATCH, "REMAP_CATCH", LIST, "symbol,syscall", "symbol,syscall,realloc,trap",                 \
+      "whose calls are seen: mremap(), syscall(), libc's own realloc(), system calls by others")   \
+    X(TRAP, "REMAP_TRAP", WORD, "guarded", "guarded|always",                                       \
+      "guarded: no trap in a program that can start others, which it could kill; always: any")     \
+    X(CALLERS, "REMAP_CALLERS", NUMBER, "0", "0 to 32",                                            \
+      "record where moves are called from, so many frames deep; 0: do not")                        \
     X(EXE, "REMAP_EXE", PATTERNS, "", "patterns with * and ?, separated by commas",                \
       "act only in programs whose executable has such a name; empty: in all")                      \
     X(INSIST, "REMAP_INSIST", WORD, "off", "off|on",                                               \
@@ -82,6 +90,9 @@ struct remap_options {
     enum remap_tier engines[REMAP_TIER_COUNT];
     bool multi;
     bool insist;
+    uint32_t catch;       /* bit n: calls that arrive by enum remap_way n are seen */
+    enum remap_trap trap; /* whether the trap is set where it could hurt */
+    uint32_t callers;     /* frames to record; 0: none */
     uint64_t min_bytes;
     uint64_t max_bytes;
     enum remap_stats_mode stats;
@@ -100,6 +111,11 @@ void options_parse(struct remap_options *o, char *const *envp);
 
 /* True if the tier is among o->engines. */
 bool options_allow(const struct remap_options *o, enum remap_tier tier);
+/* True if calls that arrive this way are to be seen. */
+static inline bool options_catch(const struct remap_options *o, enum remap_way way)
+{
+    return (o->catch >> way & 1) != 0;
+}
 
 /* True if `name` matches one of the comma-separated patterns, or if there are none. */
 bool options_exe_matches(const char *patterns, const char *name);

@@ -16,6 +16,7 @@
 #include <stdarg.h>
 #include <unistd.h>
 
+#include "catch.h"
 #include "gate.h"
 #include "kernel.h"
 #include "mremap_wrap.h"
@@ -29,7 +30,8 @@ typedef void *(*mremap_function)(void *, size_t, size_t, int, ...);
 __attribute__((used)) volatile char remap_program_has_uffd;
 
 static mremap_function foreign_mremap; /* NULL: libc's, or none */
-static bool direct; /* the constructor has run, we are active, and nobody else is in line */
+static bool
+    direct; /* the constructor has run, calls of mremap() are ours, nobody else is in line */
 
 /* Set while a foreign mremap() runs on our behalf: its own call must not come back to us. */
 static __thread int passing;
@@ -68,39 +70,58 @@ static long intercepted(const struct wrap_call *c)
     if (passing)
         return raw_mremap(c);
     ensure_init();
-    if (process_activity() == PROCESS_INERT)
-        return next_mremap(c);
+    /* Without us, only a call of the symbol would reach the next in line. */
+    wrap_plain plain = c->way == REMAP_WAY_SYMBOL ? next_mremap : raw_mremap;
+    if (process_activity() == PROCESS_INERT || !options_catch(process_options(), c->way))
+        return plain(c);
     if (remap_program_has_uffd)
         process_saw_userfaultfd();
-    return wrap_mremap(c, next_mremap);
+    return wrap_mremap(c, plain);
 }
 
-EXPORT void *mremap(void *addr, size_t old_length, size_t new_length, int flags, ...)
+static void *answer(const struct wrap_call *c)
 {
-    struct wrap_call c = {
-        .addr = (uintptr_t)addr,
-        .old_length = old_length,
-        .new_length = new_length,
-        .flags = (unsigned int)flags,
-    };
-    if (c.flags & (K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)) {
-        va_list ap;
-        va_start(ap, flags);
-        c.dst = (uintptr_t)va_arg(ap, void *);
-        va_end(ap);
-    }
     long ret;
-    if (direct && !wrap_could_move(&c) && c.flags <= K_MREMAP_MAYMOVE) {
-        ret = raw_mremap(&c);
-        wrap_count_unmoved(k_failed(ret));
+    if (direct && !wrap_could_move(c) && c->flags <= K_MREMAP_MAYMOVE) {
+        ret = raw_mremap(c);
+        wrap_count_unmoved(c->way, k_failed(ret));
     } else {
-        ret = intercepted(&c);
+        ret = intercepted(c);
     }
     if (k_failed(ret)) {
         errno = (int)-ret;
         return MAP_FAILED;
     }
     return (void *)(uintptr_t)ret;
+}
+
+/* The call with the variable argument, which is there only if a flag says so. */
+#define CALL_FROM_ARGUMENTS(c, arrived)                                                            \
+    struct wrap_call c = {                                                                         \
+        .addr = (uintptr_t)addr,                                                                   \
+        .old_length = old_length,                                                                  \
+        .new_length = new_length,                                                                  \
+        .flags = (unsigned int)flags,                                                              \
+        .way = (arrived),                                                                          \
+    };                                                                                             \
+    if ((c).flags & (K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)) {                                       \
+        va_list ap;                                                                                \
+        va_start(ap, flags);                                                                       \
+        (c).dst = (uintptr_t)va_arg(ap, void *);                                                   \
+        va_end(ap);                                                                                \
+    }
+
+EXPORT void *mremap(void *addr, size_t old_length, size_t new_length, int flags, ...)
+{
+    CALL_FROM_ARGUMENTS(c, REMAP_WAY_SYMBOL)
+    return answer(&c);
+}
+
+/* libc's own calls, once its mremap() is redirected (redirect.c). */
+static void *libc_mremap(void *addr, size_t old_length, size_t new_length, int flags, ...)
+{
+    CALL_FROM_ARGUMENTS(c, REMAP_WAY_REALLOC)
+    return answer(&c);
 }
 
 /* syscall(SYS_mremap, ...) arrives here, see the stub below. */
@@ -114,6 +135,7 @@ long remap_syscall_mremap(long addr, long old_length, long new_length, long flag
         .new_length = (size_t)new_length,
         .flags = (unsigned long)flags,
         .dst = (flags & (long)(K_MREMAP_FIXED | K_MREMAP_DONTUNMAP)) ? (uintptr_t)dst : 0,
+        .way = REMAP_WAY_SYSCALL,
     };
     long ret = intercepted(&c);
     if (k_failed(ret)) {
@@ -228,8 +250,9 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
         foreign_mremap = (mremap_function)(uintptr_t)next;
     if (process_activity() == PROCESS_ACTIVE) {
         pthread_atfork(before_fork, gate_open, in_child);
-        direct = !foreign_mremap;
+        direct = !foreign_mremap && options_catch(process_options(), REMAP_WAY_SYMBOL);
     }
+    catch_begin(libc_mremap);
 }
 
 __attribute__((destructor)) static void end(void)

@@ -22,6 +22,7 @@ static enum process_activity activity = PROCESS_INERT;
 static struct probe_result probe;
 static _Atomic bool probed;
 static bool warned;
+static struct remap_stats_way ways[REMAP_WAY_COUNT];
 static _Atomic bool other_uffd;
 
 static struct descriptor inherited[3]; /* what a parent had open: closed in the child */
@@ -61,6 +62,15 @@ enum process_activity process_activity(void)
 const struct remap_options *process_options(void)
 {
     return &options;
+}
+
+void process_set_way(enum remap_way way, enum remap_why why, long error)
+{
+    ways[way] = (struct remap_stats_way){
+        .seen = why == REMAP_WHY_NONE || why == REMAP_WHY_INHERITED,
+        .why = (uint16_t)why,
+        .error = (uint16_t)-error,
+    };
 }
 
 void process_saw_userfaultfd(void)
@@ -124,6 +134,8 @@ static void tell_tier(void)
 static void open_statistics(struct process *p)
 {
     stats_describe(&p->local, &options, &probe);
+    for (int way = 0; way < REMAP_WAY_COUNT; way++)
+        p->local.ways[way] = ways[way];
     p->local.ready = 1;
     p->stats = &p->local;
     if (options.stats == STATS_OFF)

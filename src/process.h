@@ -47,6 +47,10 @@ void process_init(char *const *envp);
 enum process_activity process_activity(void);
 const struct remap_options *process_options(void);
 
+/* Says whether calls that arrive this way are seen (why NONE or INHERITED), or why not. Before
+ * other threads exist: from the constructor. `error`: a negative errno, or 0. */
+void process_set_way(enum remap_way way, enum remap_why why, long error);
+
 /* The state, made if need be; NULL: it cannot be had (no memory, no room for VMAs), or another
  * thread is still making it after the patience for that has run out. */
 struct process *process_get(void);

@@ -13,6 +13,7 @@ _Static_assert(REMAP_REASON_COUNT <= REMAP_STATS_REASONS, "reasons outgrew the f
 _Static_assert(REMAP_STEP_COUNT <= REMAP_STATS_STEPS, "steps outgrew the file");
 _Static_assert(REMAP_TIER_COUNT <= REMAP_STATS_TIERS, "tiers outgrew the file");
 _Static_assert(REMAP_FEATURE_COUNT <= REMAP_STATS_FEATURES, "features outgrew the file");
+_Static_assert(REMAP_WAY_COUNT <= REMAP_STATS_WAYS, "ways outgrew the file");
 
 /* What stands before the counters, for readers with a small stack. */
 struct stats_head {
@@ -50,6 +51,7 @@ void stats_call(struct remap_stats *s, const struct stats_call *call)
 {
     struct remap_stats_counters *c = &s->counters;
     add(&c->calls, 1);
+    add(&s->ways[call->way].calls, 1);
     add(&c->outcomes[call->outcome], 1);
     add(&c->reasons[call->reason], 1);
     if (call->outcome == REMAP_OUTCOME_FAILED)

@@ -43,6 +43,7 @@ struct stats_call {
     enum remap_outcome outcome;
     enum remap_reason reason;
     enum remap_tier tier; /* for calls that moved */
+    enum remap_way way;   /* by which it arrived */
     long error;           /* FAILED: positive errno */
     uint64_t bytes;
     uint64_t pages;        /* moved by UFFDIO_MOVE */

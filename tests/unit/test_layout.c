@@ -24,6 +24,7 @@ PIN(remap_stats, size, 16, 4)
 PIN(remap_stats, ready, 20, 4)
 PIN(remap_stats, identity, 24, 256)
 PIN(remap_stats, counters, 280, 3224)
+PIN(remap_stats, ways, 3504, 128)
 PIN(remap_stats_identity, pid, 0, 4)
 PIN(remap_stats_identity, uid, 4, 4)
 PIN(remap_stats_identity, start_time, 8, 8)
@@ -59,11 +60,16 @@ PIN(remap_stats_counters, spans, 3208, 8)
 PIN(remap_stats_counters, span_vmas, 3216, 8)
 PIN(remap_stats_feature, answer, 0, 2)
 PIN(remap_stats_feature, error, 2, 2)
-_Static_assert(sizeof(struct remap_stats) == 3504, "the file has another size");
+PIN(remap_stats_way, seen, 0, 2)
+PIN(remap_stats_way, why, 2, 2)
+PIN(remap_stats_way, error, 4, 2)
+PIN(remap_stats_way, calls, 8, 8)
+_Static_assert(sizeof(struct remap_stats) == 3632, "the file has another size");
 _Static_assert(sizeof(struct remap_stats_identity) == 256, "the identity has another size");
 _Static_assert(sizeof(struct remap_stats_counters) == 3224, "the counters have another size");
+_Static_assert(sizeof(struct remap_stats_way) == 16, "a way has another size");
 _Static_assert(sizeof(struct remap_stats_feature) == 4, "an answer has another size");
-_Static_assert(REMAP_STATS_VERSION_MAJOR == 1 && REMAP_STATS_VERSION_MINOR == 1,
+_Static_assert(REMAP_STATS_VERSION_MAJOR == 1 && REMAP_STATS_VERSION_MINOR == 2,
                "a new version: pin its layout here");
 
 #define KEY_(id, key, help) key,
@@ -88,6 +94,9 @@ static void values_stay(void **state)
     assert_int_equal(REMAP_FEATURE_UFFDIO_MOVE, 6);
     assert_int_equal(REMAP_FEATURE_UFFDIO_COPY, 10);
     assert_int_equal(REMAP_ANSWER_BROKEN, 3);
+    assert_int_equal(REMAP_WAY_REALLOC, 2);
+    assert_int_equal(REMAP_WAY_TRAP, 3);
+    assert_int_equal(REMAP_WHY_SIGNAL, 12);
 }
 
 static void enums_fit(void **state)
@@ -98,6 +107,7 @@ static void enums_fit(void **state)
     assert_in_range(REMAP_STEP_COUNT, 1, REMAP_STATS_STEPS);
     assert_in_range(REMAP_TIER_COUNT, 1, REMAP_STATS_TIERS);
     assert_in_range(REMAP_FEATURE_COUNT, 1, REMAP_STATS_FEATURES);
+    assert_in_range(REMAP_WAY_COUNT, 1, REMAP_STATS_WAYS);
     assert_int_equal(strlen(REMAP_STATS_MAGIC), 8);
 }
 

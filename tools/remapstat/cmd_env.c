@@ -56,6 +56,17 @@ static void engines_text(char *out, size_t size, const struct remap_options *o)
         snprintf(out + length, size - length, "%s", tier_names.list[REMAP_TIER_NONE].key);
 }
 
+static void catch_text(char *out, size_t size, const struct remap_options *o)
+{
+    size_t length = 0;
+
+    for (size_t way = 0; way < REMAP_WAY_COUNT; way++) {
+        if (options_catch(o, (enum remap_way)way) && length < size)
+            length += (size_t)snprintf(out + length, size - length, "%s%s", length ? "," : "",
+                                       way_names.list[way].key);
+    }
+}
+
 /* The effective value, raw. */
 static void value_of(char *out, size_t size, const struct remap_options *o, enum remap_option id)
 {
@@ -77,6 +88,15 @@ static void value_of(char *out, size_t size, const struct remap_options *o, enum
         break;
     case OPTION_MULTI:
         nth_word(out, size, allowed, o->multi);
+        break;
+    case OPTION_CATCH:
+        catch_text(out, size, o);
+        break;
+    case OPTION_TRAP:
+        nth_word(out, size, allowed, o->trap);
+        break;
+    case OPTION_CALLERS:
+        snprintf(out, size, "%" PRIu32, o->callers);
         break;
     case OPTION_EXE:
         snprintf(out, size, "%s", o->exe);

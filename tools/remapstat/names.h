@@ -22,7 +22,7 @@ struct names {
 };
 
 extern const struct names outcome_names, reason_names, step_names, tier_names, feature_names,
-    answer_names;
+    answer_names, way_names, why_names;
 
 /* Returns the key, or `buf` with a text such as "reason_29". */
 const char *name_of(const struct names *names, size_t index, char buf[DISPLAY_UNIT]);
