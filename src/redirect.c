@@ -73,10 +73,13 @@ static unsigned char *find(size_t *size)
 }
 
 /* proc(5): each thread is a directory there. */
-static bool has_threads(void)
+static enum remap_why check_threads(long *error)
 {
     struct stat st = {0};
-    return k_failed(k_fstatat(AT_FDCWD, "/proc/self/task", &st, 0)) || st.st_nlink != 3;
+    *error = k_fstatat(AT_FDCWD, "/proc/self/task", &st, 0);
+    if (k_failed(*error))
+        return REMAP_WHY_WRITE;
+    return st.st_nlink == 3 ? REMAP_WHY_NONE : REMAP_WHY_THREADS;
 }
 
 static bool contains_the_call(const unsigned char *code, size_t size)
@@ -141,9 +144,9 @@ enum remap_why redirect_install(void *(*target)(void *, unsigned long, unsigned 
                       : 0;
     if (size < skip + JUMP_SIZE || is_taken(code + skip) || !contains_the_call(code, size))
         return REMAP_WHY_CODE;
-    if (has_threads())
-        return REMAP_WHY_THREADS;
-    enum remap_why why = check_mapping((uintptr_t)code, (uintptr_t)code + skip + JUMP_SIZE, error);
+    enum remap_why why = check_threads(error);
+    if (why == REMAP_WHY_NONE)
+        why = check_mapping((uintptr_t)code, (uintptr_t)code + skip + JUMP_SIZE, error);
     if (why != REMAP_WHY_NONE)
         return why;
     /* On aarch64 code without a landing gets none: then nothing lands there but direct calls. */
