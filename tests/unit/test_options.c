@@ -30,6 +30,9 @@ static void check_defaults(const struct remap_options *o)
     assert_int_equal(o->engines[2], REMAP_TIER_NONE);
     assert_true(o->multi);
     assert_false(o->insist);
+    assert_int_equal(o->catch, 1u << REMAP_WAY_SYMBOL | 1u << REMAP_WAY_SYSCALL);
+    assert_int_equal(o->trap, TRAP_GUARDED);
+    assert_int_equal(o->callers, 0);
     assert_int_equal(o->min_bytes, 0);
     assert_int_equal(o->max_bytes, 64u << 20);
     assert_int_equal(o->stats, STATS_ON);
@@ -103,6 +106,18 @@ static void good_and_bad(void **state)
         {"REMAP_ENGINE=uffd,", OPTION_ENGINE},
         {"REMAP_ENGINE=uffd,,native", OPTION_ENGINE},
         {"REMAP_ENGINE=kernel", OPTION_ENGINE},
+        {"REMAP_CATCH=symbol", -1},
+        {"REMAP_CATCH=trap,realloc,symbol,syscall,trap", -1},
+        {"REMAP_CATCH=", OPTION_CATCH},
+        {"REMAP_CATCH=realloc,", OPTION_CATCH},
+        {"REMAP_CATCH=malloc", OPTION_CATCH},
+        {"REMAP_CATCH=symbol|syscall", OPTION_CATCH},
+        {"REMAP_TRAP=always", -1},
+        {"REMAP_TRAP=never", OPTION_TRAP},
+        {"REMAP_CALLERS=0", -1},
+        {"REMAP_CALLERS=32", -1},
+        {"REMAP_CALLERS=33", OPTION_CALLERS},
+        {"REMAP_CALLERS=deep", OPTION_CALLERS},
         {"REMAP_MIN_BYTES=0", -1},
         {"REMAP_MIN_BYTES=9223372036854775807", -1},
         {"REMAP_MIN_BYTES=9223372036854775808", OPTION_MIN_BYTES},
@@ -180,6 +195,12 @@ static void values(void **state)
     check_engines("REMAP_ENGINE=uffd,native", "un");
     check_engines("REMAP_ENGINE=native,uffd,copy", "nuc");
     check_engines("REMAP_ENGINE=copy,copy,native,copy,uffd,uffd", "cnu");
+    assert_int_equal(parse("REMAP_CATCH=symbol").catch, 1u << REMAP_WAY_SYMBOL);
+    assert_int_equal(parse("REMAP_CATCH=trap,realloc").catch,
+                     1u << REMAP_WAY_TRAP | 1u << REMAP_WAY_REALLOC);
+    assert_true(options_catch(&(struct remap_options){.catch = 4}, REMAP_WAY_REALLOC));
+    assert_int_equal(parse("REMAP_TRAP=always").trap, TRAP_ALWAYS);
+    assert_int_equal(parse("REMAP_CALLERS=16").callers, 16);
     assert_false(parse("REMAP_MULTI=off").multi);
     assert_true(parse("REMAP_MULTI=on").multi);
     assert_int_equal(parse("REMAP_MIN_BYTES=17").min_bytes, 17);
