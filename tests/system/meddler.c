@@ -36,7 +36,11 @@ static void write_code(unsigned char *at, const void *bytes, size_t size)
 
 __attribute__((constructor)) static void meddle(void)
 {
+#if defined(__aarch64__)
+    static const unsigned char jump[] = {0, 0, 0, 0x14};
+#else
     static const unsigned char jump[] = {0xe9, 0, 0, 0, 0};
+#endif
     const char *what = getenv("MEDDLE");
     void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
     unsigned char *code = libc ? dlsym(libc, "mremap") : NULL;
