@@ -112,7 +112,8 @@
     X(INERT, "inert", "the library does nothing in this program")                                  \
     X(LIBC, "libc", "libc is not glibc, or has no mremap()")                                       \
     X(CODE, "code", "the code of libc's mremap() is not known")                                    \
-    X(THREADS, "threads", "other threads exist already, and may be running that code")             \
+    X(THREADS, "threads",                                                                          \
+      "other threads exist already: they may be running that code, or block SIGSYS")               \
     X(SEALED, "sealed", "the mapping of libc's code is sealed")                                    \
     X(WRITE, "write", "libc's code cannot be changed through /proc/self/mem")                      \
     X(INHERITED, "inherited", "seen: the filter was there already, set by a parent")               \
@@ -202,8 +203,10 @@ struct remap_stats_identity {
     char kernel[64];     /* uname -r, shortened */
     char library[32];    /* version of the library */
     struct remap_stats_feature features[REMAP_STATS_FEATURES]; /* by enum remap_feature */
-    uint32_t keep;     /* 1: REMAP_STATS=keep, cleaners leave the file alone for a day */
-    uint32_t reserved; /* 0 */
+    uint32_t keep; /* 1: REMAP_STATS=keep, cleaners leave the file alone for a day */
+    /* since 1.2; 0 before */
+    uint32_t sites_offset; /* bytes from the start of the file to struct remap_stats_sites; 0: there
+                              are none (REMAP_CALLERS is 0, or libunwind cannot be had) */
 };
 
 /*
@@ -264,6 +267,38 @@ struct remap_stats {
     struct remap_stats_counters counters;
     /* since 1.2 */
     struct remap_stats_way ways[REMAP_STATS_WAYS]; /* by enum remap_way */
+};
+
+/*
+ * Since 1.2, with REMAP_CALLERS: where moves were called from. `frames` are return addresses, the
+ * innermost first: the call is the instruction before. (The address of an instruction that a signal
+ * interrupted is given plus one, so that the same holds.) What lies in the library itself is left
+ * out. A stack that could not be followed to its end has fewer frames than its depth.
+ *
+ * A slot is taken by setting `key` from 0 (compare and exchange), after which everyone who moves
+ * from there counts in it; it may be read once `ready` is 1 (release). Slots are never freed.
+ */
+#define REMAP_STATS_FRAMES 32u
+struct remap_stats_site {
+    uint64_t key;       /* a hash of way and frames; 0: free */
+    uint64_t moves;     /* the counters of remap_stats_counters, for this site */
+    uint64_t relocated; /* ... */
+    uint64_t merged;    /* merged_left + merged_right */
+    uint64_t bytes;     /* of all tiers */
+    uint64_t ns;
+    uint32_t ready; /* 1: what is below has its final value */
+    uint16_t way;   /* enum remap_way */
+    uint16_t depth; /* frames there, 1 to REMAP_STATS_FRAMES */
+    uint64_t frames[REMAP_STATS_FRAMES];
+};
+
+/* Every move is counted in a site or in `dropped`. The slots follow, `capacity` of them. */
+struct remap_stats_sites {
+    uint32_t capacity;   /* slots */
+    uint32_t entry_size; /* sizeof(struct remap_stats_site) of the writer */
+    uint32_t depth;      /* frames asked for */
+    uint32_t reserved;   /* 0 */
+    uint64_t dropped;    /* moves whose stack could not be read, or found no room here */
 };
 
 /* sizeof(struct remap_stats) in version 1.0: no file is smaller. */

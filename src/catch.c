@@ -4,11 +4,12 @@
 #include "log.h"
 #include "process.h"
 #include "redirect.h"
+#include "trap.h"
 
-#define NAME_(id, key, help) [REMAP_WAY_##id] = key,
+#define NAME_(id, key, help) [REMAP_WAY_##id] = (key),
 static const char *const names[] = {REMAP_WAYS(NAME_)};
 #undef NAME_
-#define HELP_(id, key, help) [REMAP_WHY_##id] = help,
+#define HELP_(id, key, help) [REMAP_WHY_##id] = (help),
 static const char *const whys[] = {REMAP_WHYS(HELP_)};
 #undef HELP_
 
@@ -31,19 +32,23 @@ static void tell(enum remap_way way, enum remap_why why, long error)
     log_write(process_options(), LOG_WARN, message);
 }
 
-void catch_begin(catch_mremap from_libc)
+void catch_begin(const struct catch_entries *entries, char *const *envp)
 {
+    const struct remap_options *o = process_options();
+    bool active = process_activity() == PROCESS_ACTIVE;
     for (enum remap_way way = 0; way < REMAP_WAY_COUNT; way++) {
         enum remap_why why = REMAP_WHY_NONE;
         long error = 0;
-        if (process_activity() != PROCESS_ACTIVE)
-            why = REMAP_WHY_INERT;
-        else if (!options_catch(process_options(), way))
-            why = REMAP_WHY_NOT_ASKED;
-        else if (way == REMAP_WAY_REALLOC)
-            why = redirect_install(from_libc, &error);
+        bool wanted = active && options_catch(o, way);
+        /* Wanted or not, a trap that a parent has set is there. */
+        if (way == REMAP_WAY_TRAP)
+            why = trap_install(entries->trapped, wanted, o->trap, envp, &error);
+        else if (way == REMAP_WAY_REALLOC && wanted)
+            why = redirect_install(entries->from_libc, &error);
+        if (!wanted)
+            why = active ? REMAP_WHY_NOT_ASKED : REMAP_WHY_INERT;
         process_set_way(way, why, error);
-        if (why > REMAP_WHY_INERT)
+        if (why > REMAP_WHY_INERT && why != REMAP_WHY_INHERITED)
             tell(way, why, error);
     }
 }

@@ -10,9 +10,15 @@
 
 #include <stddef.h>
 
-/* Where calls inside libc go: the signature of mremap(2). */
-typedef void *(*catch_mremap)(void *, size_t, size_t, int, ...);
+struct wrap_call;
 
-void catch_begin(catch_mremap from_libc);
+struct catch_entries {
+    /* Where calls inside libc go: the signature of mremap(2). */
+    void *(*from_libc)(void *, size_t, size_t, int, ...);
+    /* Where trapped calls go, from a signal handler: the kernel's result. */
+    long (*trapped)(const struct wrap_call *);
+};
+
+void catch_begin(const struct catch_entries *entries, char *const *envp);
 
 #endif

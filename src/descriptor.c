@@ -5,8 +5,7 @@
 
 #include "kernel.h"
 
-/* Far from what programs use, within the usual soft limit of 1024. */
-static long high_number(void)
+long descriptor_first(void)
 {
     struct rlimit limit = {.rlim_cur = 256, .rlim_max = 256};
     k_prlimit(RLIMIT_NOFILE, NULL, &limit);
@@ -30,7 +29,7 @@ long descriptor_adopt(struct descriptor *d, int fd)
     *d = DESCRIPTOR_NONE;
     if (!identify(fd, &low))
         return -EBADF;
-    long high = k_fcntl(fd, F_DUPFD_CLOEXEC, high_number());
+    long high = k_fcntl(fd, F_DUPFD_CLOEXEC, descriptor_first());
     descriptor_close(&low); /* if another thread has not closed and reused it meanwhile */
     if (k_failed(high))
         return high;

@@ -21,6 +21,9 @@ struct descriptor {
 
 #define DESCRIPTOR_NONE ((struct descriptor){.fd = -1})
 
+/* The lowest number that ours have: far from what programs use, within the usual soft limit. */
+long descriptor_first(void);
+
 /* Takes over fd (closing it) and fills in *d. 0 or -errno; on an error fd is closed and d->fd -1.
  */
 long descriptor_adopt(struct descriptor *d, int fd);

@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 
 /* mremap(2). 1, 2 and 4 are in every kernel since 5.7; 8 and 16 in none that was released. */
@@ -149,11 +150,23 @@ static inline bool k_failed(long ret)
  */
 #define K_MREMAP_MARKER 0x72656d6170ull
 
+/* A caller in assembly does not set that register: what we leave in it would let its call pass. */
+static inline void k_forget_marker(void)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("xorl %%r9d, %%r9d" : : : "r9", "cc");
+#elif defined(__aarch64__)
+    __asm__ volatile("mov x5, #0" : : : "x5");
+#endif
+}
+
 static inline long k_mremap(uintptr_t addr, size_t old_len, size_t new_len, unsigned long flags,
                             uintptr_t dst)
 {
-    return k_syscall6(SYS_mremap, (long)addr, (long)old_len, (long)new_len, (long)flags, (long)dst,
-                      K_MREMAP_MARKER);
+    long ret = k_syscall6(SYS_mremap, (long)addr, (long)old_len, (long)new_len, (long)flags,
+                          (long)dst, K_MREMAP_MARKER);
+    k_forget_marker();
+    return ret;
 }
 
 static inline long k_pwrite(int fd, const void *buf, size_t size, uintptr_t offset)
@@ -226,6 +239,13 @@ static inline long k_pread(int fd, void *buf, size_t len, uint64_t offset)
 static inline long k_write(int fd, const void *buf, size_t len)
 {
     return k_syscall6(SYS_write, fd, (long)buf, (long)len, 0, 0, 0);
+}
+
+/* Of memory that may not be there: what can be read, or -EFAULT. The process may be ourselves. */
+static inline long k_process_vm_readv(long pid, const struct iovec *to, const struct iovec *from,
+                                      size_t count)
+{
+    return k_syscall6(SYS_process_vm_readv, pid, (long)to, 1, (long)from, (long)count, 0);
 }
 
 static inline long k_fcntl(int fd, int cmd, long arg)
@@ -301,6 +321,40 @@ typedef uint64_t k_sigset;
 static inline long k_sigprocmask(int how, const k_sigset *set, k_sigset *old)
 {
     return k_syscall6(SYS_rt_sigprocmask, how, (long)set, (long)old, (long)sizeof(k_sigset), 0, 0);
+}
+
+/* struct sigaction as rt_sigaction(2) takes it. */
+struct k_sigaction {
+    uintptr_t handler;
+    unsigned long flags;
+    void (*restorer)(void);
+    k_sigset mask;
+};
+#define K_SA_RESTORER 0x04000000ul
+
+static inline long k_rt_sigaction(int sig, const struct k_sigaction *act, struct k_sigaction *old)
+{
+    return k_syscall6(SYS_rt_sigaction, sig, (long)act, (long)old, (long)sizeof(k_sigset), 0, 0);
+}
+
+static inline long k_rt_sigqueueinfo(long pid, int sig, const siginfo_t *info)
+{
+    return k_syscall6(SYS_rt_sigqueueinfo, pid, sig, (long)info, 0, 0, 0);
+}
+
+static inline long k_rt_tgsigqueueinfo(long pid, long tid, int sig, const siginfo_t *info)
+{
+    return k_syscall6(SYS_rt_tgsigqueueinfo, pid, tid, sig, (long)info, 0, 0);
+}
+
+static inline long k_gettid(void)
+{
+    return k_syscall6(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
+static inline long k_prctl(int option, unsigned long argument)
+{
+    return k_syscall6(SYS_prctl, option, (long)argument, 0, 0, 0, 0);
 }
 
 static inline long k_munlock(uintptr_t addr, size_t len)

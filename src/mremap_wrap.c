@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "mremap_wrap.h"
 
+#include "callers.h"
 #include "decision.h"
 #include "kernel.h"
 #include "page_size.h"
@@ -189,5 +190,6 @@ long wrap_mremap(const struct wrap_call *call, wrap_plain plain)
         atomic_store_explicit(&d.proc->native_dead, 1, memory_order_relaxed);
     wrap_hand_over(d.proc);
     stats_call(d.proc->stats, &d.account);
+    callers_note(d.proc, &d.account);
     return d.result;
 }

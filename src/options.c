@@ -206,6 +206,39 @@ void options_parse(struct remap_options *o, char *const *envp)
     }
 }
 
+/* Copies *text and lets it point to the copy; false: it does not fit, and the copy is cut off. */
+static bool keep(const char **text, char *copy, size_t size)
+{
+    struct text t;
+    if (**text == '\0') {
+        *text = ""; /* most are: no page is touched for them */
+        return true;
+    }
+    text_start(&t, copy, size);
+    text_add(&t, *text);
+    *text = copy;
+    return !t.cut;
+}
+
+void options_keep(struct remap_options *o, struct remap_option_texts *texts)
+{
+    if (!keep(&o->stats_dir, texts->stats_dir, sizeof(texts->stats_dir))) {
+        o->stats_dir = "";
+        o->bad |= 1u << OPTION_STATS_DIR;
+    }
+    if (!keep(&o->log_file, texts->log_file, sizeof(texts->log_file))) {
+        o->log_file = "";
+        o->bad |= 1u << OPTION_LOG_FILE;
+    }
+    if (!keep(&o->xdg_runtime_dir, texts->xdg_runtime_dir, sizeof(texts->xdg_runtime_dir)))
+        o->xdg_runtime_dir = "";
+    o->exe = ""; /* looked at once, before */
+    for (int id = 0; id < OPTION_COUNT; id++) {
+        if (o->raw[id])
+            keep(&o->raw[id], texts->raw[id], sizeof(texts->raw[id]));
+    }
+}
+
 /* Glob of one pattern p[0..n) on a whole name: '*' any text, '?' any character. */
 static bool glob(const char *p, size_t n, const char *name)
 {

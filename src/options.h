@@ -109,6 +109,20 @@ struct remap_options {
 /* Fills in *o from a NULL-terminated environment block; envp may be NULL (all defaults). */
 void options_parse(struct remap_options *o, char *const *envp);
 
+/*
+ * Makes *o independent of the environment block: programs overwrite it, to show another title in
+ * ps(1) for example (setproctitle(3)), long before the first move. `texts` holds what is still
+ * needed then and must live as long as *o. A path that does not fit counts as not valid; of an
+ * invalid value only the beginning is kept.
+ */
+struct remap_option_texts {
+    char stats_dir[4096]; /* PATH_MAX */
+    char log_file[4096];
+    char xdg_runtime_dir[4096];
+    char raw[OPTION_COUNT][128];
+};
+void options_keep(struct remap_options *o, struct remap_option_texts *texts);
+
 /* True if the tier is among o->engines. */
 bool options_allow(const struct remap_options *o, enum remap_tier tier);
 /* True if calls that arrive this way are to be seen. */

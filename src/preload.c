@@ -10,17 +10,23 @@
  * mremap() and syscall(SYS_mremap) go to the decision (mremap_wrap.c). Calls that are passed on go
  * to the next mremap() in line if that is someone else's (an allocator that watches mappings, say),
  * and straight to the kernel if it is libc's: libc would refuse flags that it does not know.
+ *
+ * The functions that are taken over for the trap alone are in sigcalls.c.
  */
 #include <dlfcn.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <unistd.h>
 
+#include "callers.h"
 #include "catch.h"
 #include "gate.h"
 #include "kernel.h"
 #include "mremap_wrap.h"
 #include "process.h"
+#include "sigcalls.h"
+#include "signals.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -228,15 +234,30 @@ static void in_child(void)
     gate_reset_in_child();
     process_in_child();
     wrap_reset_in_child();
+    signals_in_child();
 }
 
-/* True if the address lies in the same object as libc's getpid(). */
+/* dl_iterate_phdr(): 2 if the object has libc's getpid() and the address, 1 if only the former. */
+static int is_libc_with(struct dl_phdr_info *info, size_t size, void *address)
+{
+    (void)size;
+    bool is_libc = false;
+    bool has_it = false;
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        uintptr_t start = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+        uintptr_t length = info->dlpi_phdr[i].p_memsz;
+        if (info->dlpi_phdr[i].p_type != PT_LOAD)
+            continue;
+        is_libc = is_libc || (uintptr_t)&getpid - start < length;
+        has_it = has_it || (uintptr_t)address - start < length;
+    }
+    return !is_libc ? 0 : has_it ? 2 : 1;
+}
+
+/* (dladdr() would look through all of libc's symbols for the nearest one.) */
 static bool is_in_libc(void *address)
 {
-    Dl_info here;
-    Dl_info libc;
-    return dladdr(address, &here) != 0 && dladdr((void *)(uintptr_t)&getpid, &libc) != 0 &&
-           here.dli_fbase == libc.dli_fbase;
+    return dl_iterate_phdr(is_libc_with, address) == 2;
 }
 
 __attribute__((constructor)) static void begin(int argc, char **argv, char **envp)
@@ -249,10 +270,16 @@ __attribute__((constructor)) static void begin(int argc, char **argv, char **env
     if (next && !is_in_libc(next))
         foreign_mremap = (mremap_function)(uintptr_t)next;
     if (process_activity() == PROCESS_ACTIVE) {
+        if (process_options()->callers != 0)
+            callers_load(process_options());
         pthread_atfork(before_fork, gate_open, in_child);
         direct = !foreign_mremap && options_catch(process_options(), REMAP_WAY_SYMBOL);
     }
-    catch_begin(libc_mremap);
+    static const struct catch_entries entries = {libc_mremap, intercepted};
+    sigcalls_begin();
+    catch_begin(&entries, envp);
+    if (process_activity() != PROCESS_ACTIVE && signals_taken()) /* a parent's trap */
+        pthread_atfork(NULL, NULL, signals_in_child);
 }
 
 __attribute__((destructor)) static void end(void)

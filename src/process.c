@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "process.h"
 
+#include "callers.h"
 #include "gate.h"
 #include "kernel.h"
 #include "log.h"
@@ -17,6 +18,7 @@ enum { SETTLING = 1, SETTLED = 2 };
 
 /* What stays true in a forked child. */
 static struct remap_options options;
+static struct remap_option_texts option_texts;
 static bool options_read;
 static enum process_activity activity = PROCESS_INERT;
 static struct probe_result probe;
@@ -30,6 +32,23 @@ static struct descriptor inherited[3]; /* what a parent had open: closed in the 
 static _Atomic(struct process *) pages; /* wiped by fork */
 static _Atomic uint32_t starting;       /* one at a time; the others move plainly */
 
+/* By the options: not off, and meant for programs of this name. */
+static bool is_wanted(void)
+{
+    if (options.policy == POLICY_OFF)
+        return false;
+    if (*options.exe == '\0')
+        return true;
+    char path[256];
+    long len = k_readlinkat(AT_FDCWD, "/proc/self/exe", path, sizeof(path) - 1);
+    if (len < 0)
+        return false;
+    path[len] = '\0';
+    while (len > 0 && path[len - 1] != '/')
+        len--;
+    return options_exe_matches(options.exe, path + len);
+}
+
 void process_init(char *const *envp)
 {
     if (options_read)
@@ -38,20 +57,8 @@ void process_init(char *const *envp)
     if (getauxval(AT_SECURE) != 0)
         return; /* setuid and the like: the environment is not ours to believe */
     options_parse(&options, envp);
-    if (options.policy == POLICY_OFF)
-        return;
-    if (*options.exe != '\0') {
-        char path[256];
-        long len = k_readlinkat(AT_FDCWD, "/proc/self/exe", path, sizeof(path) - 1);
-        if (len < 0)
-            return;
-        path[len] = '\0';
-        while (len > 0 && path[len - 1] != '/')
-            len--;
-        if (!options_exe_matches(options.exe, path + len))
-            return;
-    }
-    activity = PROCESS_ACTIVE;
+    activity = is_wanted() ? PROCESS_ACTIVE : PROCESS_INERT;
+    options_keep(&options, &option_texts);
 }
 
 enum process_activity process_activity(void)
@@ -133,21 +140,21 @@ static void tell_tier(void)
 
 static void open_statistics(struct process *p)
 {
-    stats_describe(&p->local, &options, &probe);
+    stats_describe(&p->local, &options, &probe, callers_are_recorded());
     for (int way = 0; way < REMAP_WAY_COUNT; way++)
         p->local.ways[way] = ways[way];
-    p->local.ready = 1;
-    p->stats = &p->local;
-    if (options.stats == STATS_OFF)
-        return;
+    struct remap_stats *file = NULL;
     long error = 0;
-    struct remap_stats *file =
-        stats_create_file(&p->local, &options, p->stats_path, sizeof(p->stats_path), &error);
+    if (options.stats != STATS_OFF)
+        file = stats_create_file(&p->local, &options, p->stats_path, sizeof(p->stats_path), &error);
     if (file) {
         p->stats = file;
         return;
     }
-    if (log_wanted(&options, LOG_INFO)) {
+    p->local.identity.sites_offset = 0; /* they would be in the file */
+    p->local.ready = 1;
+    p->stats = &p->local;
+    if (error != 0 && log_wanted(&options, LOG_INFO)) {
         char message[256];
         struct text t;
         text_start(&t, message, sizeof(message));
@@ -220,6 +227,7 @@ void process_settle(void)
                                                 memory_order_relaxed)) {
         gate_reset_in_child();
         place_reset_in_child();
+        callers_reset_in_child();
         atomic_store_explicit(&starting, 0, memory_order_relaxed);
         atomic_store_explicit(&p->ours, SETTLED, memory_order_release);
         return;

@@ -5,6 +5,7 @@
 
 #include "kernel.h"
 #include "page_size.h"
+#include "sites.h"
 #include "text.h"
 #include "zone.h"
 
@@ -22,6 +23,9 @@ struct stats_head {
 };
 _Static_assert(offsetof(struct stats_head, identity) == offsetof(struct remap_stats, identity),
                "the head is not the head of the file");
+
+/* Where call sites begin: on a cache line of their own. */
+#define SITES_OFFSET ((uint32_t)((sizeof(struct remap_stats) + 63u) & ~63u))
 
 static void add(uint64_t *counter, uint64_t value)
 {
@@ -118,7 +122,7 @@ static void executable_name(char *out, size_t size)
 }
 
 void stats_describe(struct remap_stats *s, const struct remap_options *o,
-                    const struct probe_result *probe)
+                    const struct probe_result *probe, bool sites)
 {
     struct text t;
     *s = (struct remap_stats){
@@ -138,6 +142,7 @@ void stats_describe(struct remap_stats *s, const struct remap_options *o,
     id->min_bytes = o->min_bytes;
     id->max_bytes = o->max_bytes;
     id->keep = o->stats == STATS_KEEP;
+    id->sites_offset = sites ? SITES_OFFSET : 0;
     executable_name(id->comm, sizeof(id->comm));
     text_start(&t, id->kernel, sizeof(id->kernel));
     text_add(&t, probe->kernel);
@@ -280,6 +285,42 @@ static long create_locked(int dir, struct text *t)
     return t->cut ? -ENAMETOOLONG : -EEXIST;
 }
 
+/* Writes [from, from + size) behind what was written; NULL: zeroes. */
+static long write_fully(int fd, const char *from, size_t size)
+{
+    static const char zeroes[1024];
+    size_t done = 0;
+    while (done < size) {
+        size_t left = size - done;
+        long ret = from ? k_write(fd, from + done, left)
+                        : k_write(fd, zeroes, left < sizeof(zeroes) ? left : sizeof(zeroes));
+        if (k_failed(ret) && ret != -EINTR)
+            return ret;
+        done += k_failed(ret) ? 0 : (size_t)ret;
+    }
+    return 0;
+}
+
+/* The mapping, or -errno. */
+static long fill_and_map(int fd, const struct remap_stats *content)
+{
+    /* Written, not truncated to size: a full tmpfs says so now and not by SIGBUS later. */
+    size_t size = content->identity.sites_offset;
+    long ret = write_fully(fd, (const char *)content, sizeof(*content));
+    if (size != 0) {
+        size += SITES_SIZE;
+        if (ret == 0)
+            ret = write_fully(fd, NULL, size - sizeof(*content));
+    } else {
+        size = sizeof(*content);
+    }
+    if (ret == 0)
+        ret = zone_map(page_align(size), PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+    if (!k_failed(ret)) /* a child must neither write here nor hold the lock */
+        k_madvise((uintptr_t)ret, page_align(size), MADV_DONTFORK);
+    return ret;
+}
+
 struct remap_stats *stats_create_file(const struct remap_stats *content,
                                       const struct remap_options *o, char *path, size_t path_size,
                                       long *error)
@@ -295,17 +336,7 @@ struct remap_stats *stats_create_file(const struct remap_stats *content,
     }
     long ret = fd;
     if (!k_failed(fd)) {
-        /* Written, not truncated to size: a full tmpfs says so now and not by SIGBUS later. */
-        size_t done = 0;
-        while (done < sizeof(*content)) {
-            ret = k_write((int)fd, (const char *)content + done, sizeof(*content) - done);
-            if (k_failed(ret) && ret != -EINTR)
-                break;
-            done += k_failed(ret) ? 0 : (size_t)ret;
-        }
-        if (done == sizeof(*content))
-            ret =
-                zone_map(page_align(sizeof(*content)), PROT_READ | PROT_WRITE, MAP_SHARED, (int)fd);
+        ret = fill_and_map((int)fd, content);
         if (k_failed(ret))
             k_unlinkat(AT_FDCWD, path, 0);
         k_close((int)fd); /* the mapping keeps the file, and with it the lock */
@@ -316,10 +347,18 @@ struct remap_stats *stats_create_file(const struct remap_stats *content,
         return NULL;
     }
     struct remap_stats *s = (struct remap_stats *)(uintptr_t)ret;
-    /* A child must neither write here nor hold the lock. */
-    k_madvise((uintptr_t)ret, page_align(sizeof(*s)), MADV_DONTFORK);
+    struct remap_stats_sites *sites = stats_sites(s);
+    if (sites)
+        sites_describe(sites, o->callers);
     __atomic_store_n(&s->ready, 1, __ATOMIC_RELEASE);
     return s;
+}
+
+struct remap_stats_sites *stats_sites(struct remap_stats *s)
+{
+    /* Where it is the file need not tell us. */
+    return s->identity.sites_offset != 0 ? (struct remap_stats_sites *)((char *)s + SITES_OFFSET)
+                                         : NULL;
 }
 
 void stats_remove_file(const struct remap_stats *mapping, const char *path)

@@ -15,9 +15,10 @@
 #include "probe.h"
 #include "remap_stats.h"
 
-/* Fills in magic, versions and identity, and zeroes the counters. */
+/* Fills in magic, versions and identity, and zeroes the counters. `sites`: the file is to have a
+ * table of call sites. */
 void stats_describe(struct remap_stats *s, const struct remap_options *o,
-                    const struct probe_result *probe);
+                    const struct probe_result *probe, bool sites);
 
 /*
  * Makes the file of this process with the contents of *content and maps it. Returns the mapping, or
@@ -27,6 +28,9 @@ void stats_describe(struct remap_stats *s, const struct remap_options *o,
 struct remap_stats *stats_create_file(const struct remap_stats *content,
                                       const struct remap_options *o, char *path, size_t path_size,
                                       long *error);
+
+/* The table of call sites behind statistics that are in a file; NULL: there is none. */
+struct remap_stats_sites *stats_sites(struct remap_stats *s);
 
 /* Removes the file at exit, if it is still the one that was made. */
 void stats_remove_file(const struct remap_stats *mapping, const char *path);

@@ -7,18 +7,9 @@
 #include "kernel.h"
 #include "page_size.h"
 
-/* Hints rotate through this much: transient reservations do not get in each other's way, and stay
- * under few page directories. */
-#define ZONE_SIZE (64ul << 30)
-#define ATTEMPTS  8
+#define ATTEMPTS 8
 
 static _Atomic uintptr_t used;
-
-/* Half way up to the main stack: randomized as that is, and below all mappings. */
-static uintptr_t zone_base(void)
-{
-    return getauxval(AT_RANDOM) / 2 & ~((uintptr_t)(1ul << 30) - 1);
-}
 
 long zone_map(size_t length, int prot, int flags, int fd)
 {
@@ -27,7 +18,7 @@ long zone_map(size_t length, int prot, int flags, int fd)
         uintptr_t at = atomic_fetch_add_explicit(&used, step, memory_order_relaxed) % ZONE_SIZE;
         if (at + step > ZONE_SIZE)
             continue;
-        uintptr_t hint = zone_base() + at;
+        uintptr_t hint = zone_base(getauxval(AT_RANDOM)) + at;
         long ret = k_mmap(hint, length, prot, flags, fd); /* a hint, not FIXED: nothing is lost */
         if (k_failed(ret) || (uintptr_t)ret == hint)
             return ret;

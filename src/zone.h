@@ -14,6 +14,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Hints rotate through this much: transient reservations do not get in each other's way, and stay
+ * under few page directories. */
+#define ZONE_SIZE (64ul << 30)
+
+/* Where it begins in a program whose AT_RANDOM (getauxval(3)) is this: half way up to the main
+ * stack, randomized as that is, and below all mappings. */
+static inline uintptr_t zone_base(uintptr_t at_random)
+{
+    return at_random / 2 & ~((uintptr_t)(1ul << 30) - 1);
+}
+
 /* A mapping in the zone, whose address is returned; or -errno. Arguments as for mmap(2). */
 long zone_map(size_t length, int prot, int flags, int fd);
 

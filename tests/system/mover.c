@@ -11,8 +11,12 @@
  *   close      closes every descriptor above 2
  *   fork       forks a child that takes over (answers its pid); the parent waits for it
  *   exec       executes itself again
+ *   title      overwrites its environment, as programs do that show a title of their own
+ *   load       opens the library $MOVER_LIBRARY and closes it again; 1 if both worked
+ *   grow N     makes a block of 160 KiB grow N times, by realloc()
  *   pid, quit (exit 0), status N (exit N), abort, nothing
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +79,30 @@ static void grow_in_place(unsigned count)
     }
 }
 
+static void grow(unsigned count)
+{
+    size_t size = 160 * KIB;
+    char *block = malloc(size);
+    CHECK(block != NULL);
+    fill(block, size, 1);
+    for (unsigned i = 0; i < count; i++) {
+        void *in_the_way = malloc(160 * KIB);
+        block = realloc(block, size + size / 4);
+        CHECK(block != NULL);
+        CHECK_HOLDS(block, size, 1);
+        size += size / 4;
+        fill(block, size, 1);
+        free(in_the_way);
+    }
+    free(block);
+}
+
+static bool load(void)
+{
+    void *library = dlopen(getenv("MOVER_LIBRARY"), RTLD_NOW);
+    return library && dlclose(library) == 0;
+}
+
 static void answer(long number)
 {
     dprintf(1, "%ld\n", number);
@@ -124,6 +152,16 @@ static bool obey(const char *line)
         fork_and_follow();
     } else if (strcmp(word, "exec") == 0) {
         execl("/proc/self/exe", "mover", (char *)NULL);
+    } else if (strcmp(word, "title") == 0) {
+        for (char **entry = environ; *entry; entry++) {
+            memset(*entry, 'x', strlen(*entry));
+        }
+        answer(0);
+    } else if (strcmp(word, "load") == 0) {
+        answer(load());
+    } else if (strcmp(word, "grow") == 0) {
+        grow(count);
+        answer(0);
     } else if (strcmp(word, "pid") == 0) {
         answer(getpid());
     } else if (strcmp(word, "status") == 0) {

@@ -301,6 +301,20 @@ static void forked(void)
     child_grows(NULL);
 }
 
+/* Opened by a program itself and closed again: the jump must not lead to where nothing is. */
+static void unloaded(void)
+{
+    char answer[64];
+    char env[1024];
+    snprintf(env, sizeof(env), "LD_PRELOAD= MOVER_LIBRARY=%s", getenv("LD_PRELOAD"));
+    struct peer peer = peer_start(env, "mover", NULL);
+    peer_ask(&peer, "load", answer, sizeof(answer));
+    CHECK(strcmp(answer, "1") == 0);
+    peer_ask(&peer, "grow 6", answer, sizeof(answer));
+    CHECK(strcmp(answer, "0") == 0);
+    CHECK_EQ(peer_end(&peer), 0);
+}
+
 /* ---- where it cannot be done ---- */
 
 /* Executes this case again with the meddler's constructor before the shim's. */
@@ -426,6 +440,7 @@ static const struct test_case cases[] = {
     {"policy_off", policy_off, CATCH " REMAP_POLICY=off"},
     {"code_is_one_vma", code_is_one_vma, CATCH},
     {"forked", forked, CATCH},
+    {"unloaded", unloaded, CATCH},
     {"sealed", sealed, CATCH},
     {"other_threads", other_threads, CATCH},
     {"other_hook", other_hook, CATCH},

@@ -150,8 +150,14 @@ usage() {
 not_there() {
     expect 1 "$remapstat" 999999999
     [[ -s $dir/err ]] || fail "no message about a process that is gone"
-    expect 1 "$remapstat" --json $$
+    # Without the shim there are no statistics to show in columns, but there is a process to look at.
+    expect 1 "$remapstat" -o PID $$
     [[ -s $dir/err ]] || fail "no message about a process without the shim"
+    expect 1 "$remapstat" $$ 1 1
+    expect 0 "$remapstat" --json $$
+    "$json" object "pid=$$" shim kinds <"$dir/out" || fail "$(cat "$dir/out")"
+    expect 0 "$remapstat" $$
+    grep -q 'does not run under the shim' "$dir/out" || fail "$(cat "$dir/out")"
 }
 
 # A full disk is an error, not a success.

@@ -485,6 +485,31 @@ static void runtime_directory(void)
     CHECK_OK(rmdir(dir));
 }
 
+/* The options are read when the program starts, and the first move may come much later. */
+static void overwritten_environment(void)
+{
+    char log[400];
+    char more[500];
+    struct stat st;
+    temp_dir(dir, sizeof(dir));
+    snprintf(log, sizeof(log), "%s/log", dir);
+    snprintf(more, sizeof(more), "REMAP_LOG=debug REMAP_LOG_FILE=%s REMAP_MULTI=wrong", log);
+    struct peer peer = mover(dir, more);
+    ask(&peer, "title");
+    ask(&peer, "move 1");
+    CHECK(exists(dir, peer.pid));
+    CHECK_EQ(peer_end(&peer), 0);
+    CHECK_OK(stat(log, &st));
+    char text[1024] = "";
+    FILE *file = fopen(log, "re");
+    CHECK(file != NULL);
+    CHECK(fgets(text, sizeof(text), file) != NULL);
+    fclose(file);
+    CHECK(strstr(text, "REMAP_MULTI='wrong'") != NULL);
+    CHECK_OK(unlink(log));
+    CHECK_OK(rmdir(dir));
+}
+
 static const struct test_case cases[] = {
     {"ground_truth", ground_truth, NULL},
     {"identity", identity, NULL},
@@ -505,6 +530,7 @@ static const struct test_case cases[] = {
     {"foreign_file", foreign_file, NULL},
     {"full_tmpfs", full_tmpfs, NULL},
     {"runtime_directory", runtime_directory, NULL},
+    {"overwritten_environment", overwritten_environment, NULL},
 };
 
 int main(int argc, char **argv)

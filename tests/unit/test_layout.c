@@ -64,10 +64,28 @@ PIN(remap_stats_way, seen, 0, 2)
 PIN(remap_stats_way, why, 2, 2)
 PIN(remap_stats_way, error, 4, 2)
 PIN(remap_stats_way, calls, 8, 8)
+PIN(remap_stats_identity, keep, 248, 4)
+PIN(remap_stats_identity, sites_offset, 252, 4)
+PIN(remap_stats_sites, capacity, 0, 4)
+PIN(remap_stats_sites, entry_size, 4, 4)
+PIN(remap_stats_sites, depth, 8, 4)
+PIN(remap_stats_sites, dropped, 16, 8)
+PIN(remap_stats_site, key, 0, 8)
+PIN(remap_stats_site, moves, 8, 8)
+PIN(remap_stats_site, relocated, 16, 8)
+PIN(remap_stats_site, merged, 24, 8)
+PIN(remap_stats_site, bytes, 32, 8)
+PIN(remap_stats_site, ns, 40, 8)
+PIN(remap_stats_site, ready, 48, 4)
+PIN(remap_stats_site, way, 52, 2)
+PIN(remap_stats_site, depth, 54, 2)
+PIN(remap_stats_site, frames, 56, 256)
 _Static_assert(sizeof(struct remap_stats) == 3632, "the file has another size");
 _Static_assert(sizeof(struct remap_stats_identity) == 256, "the identity has another size");
 _Static_assert(sizeof(struct remap_stats_counters) == 3224, "the counters have another size");
 _Static_assert(sizeof(struct remap_stats_way) == 16, "a way has another size");
+_Static_assert(sizeof(struct remap_stats_sites) == 24, "the slots have moved");
+_Static_assert(sizeof(struct remap_stats_site) == 312, "a site has another size");
 _Static_assert(sizeof(struct remap_stats_feature) == 4, "an answer has another size");
 _Static_assert(REMAP_STATS_VERSION_MAJOR == 1 && REMAP_STATS_VERSION_MINOR == 2,
                "a new version: pin its layout here");

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "display.h"
+#include "filters.h"
 #include "json.h"
 #include "names.h"
 #include "options.h"
@@ -22,13 +23,14 @@ static const struct column probe_columns[] = {
     {.name = "MEANING", .key = "meaning", .flags = COLUMN_WRAP},
     {.name = "WHY", .key = "why", .flags = COLUMN_WRAP},
 };
-enum { PROBE_COLUMNS = sizeof(probe_columns) / sizeof(probe_columns[0]), HINTS = 8 };
+enum { PROBE_COLUMNS = sizeof(probe_columns) / sizeof(probe_columns[0]), HINTS = 16 };
 
 /* What surrounds the answers. */
 struct surroundings {
     int seccomp; /* as in procfs_status */
     bool sysctl_known;
     uint64_t unprivileged; /* vm.unprivileged_userfaultfd */
+    struct filters filters;
     const char *hints[HINTS];
     size_t hint_count;
 };
@@ -46,16 +48,41 @@ static bool refused(const struct probe_result *r, enum remap_feature f)
             r->features[f].error == EACCES);
 }
 
+/* Where a filter that stands in the way comes from, and what would allow the call. */
+static void hint_knobs(struct surroundings *s)
+{
+    hint(s, "Docker: --security-opt seccomp=PROFILE.json, a copy of its default profile with "
+            "\"userfaultfd\" among the names that it allows (seccomp=unconfined, to try it out).");
+    hint(s, "Podman: the same option, or seccomp_profile = \"PROFILE.json\" under [containers] in "
+            "containers.conf; its default profile is /usr/share/containers/seccomp.json.");
+    hint(s, "Kubernetes: securityContext.seccompProfile with type: Localhost and localhostProfile: "
+            "PROFILE.json, a file below /var/lib/kubelet/seccomp. RuntimeDefault, which "
+            "seccompDefault of the kubelet makes the default, is the container runtime's profile.");
+    hint(s, "systemd: SystemCallFilter=@system-service userfaultfd in the unit (add the name to "
+            "what is allowed there; a ~ before a list would forbid it).");
+}
+
 static void hint_userfaultfd(struct surroundings *s, const struct probe_result *r)
 {
-    if (refused(r, REMAP_FEATURE_USERFAULTFD_USER) && s->seccomp == 2) {
-        hint(s,
-             "userfaultfd(2) is refused and a seccomp filter is active here: probably a container "
-             "profile that does not allow userfaultfd. Docker, Podman: --security-opt "
-             "seccomp=PROFILE.json with \"userfaultfd\" added to its allowed calls (or "
-             "seccomp=unconfined, to try it out). Kubernetes: securityContext.seccompProfile, "
-             "type Localhost with such a profile. systemd: SystemCallFilter=userfaultfd in the "
-             "unit, beside what is allowed there.");
+    if (s->filters.killed_by) {
+        hint(s, s->filters.kills
+                    ? "A seccomp filter on this process kills whoever calls userfaultfd(2): a "
+                      "program that moves memory under the shim would be killed here. Do not load "
+                      "it here (or REMAP_POLICY=off) until the filter allows userfaultfd, or "
+                      "answers with an error."
+                    : "The probe was killed, but not by userfaultfd(2): a seccomp filter kills on "
+                      "another system call that the shim makes (see LIMITS in libremap(7)). Do not "
+                      "load it here.");
+        hint_knobs(s);
+    } else if (refused(r, REMAP_FEATURE_USERFAULTFD_USER) && s->seccomp == 2) {
+        hint(s, s->filters.forbids
+                    ? "userfaultfd(2) is forbidden by a seccomp filter on this process: the kernel "
+                      "itself would have given another answer. A container's profile, or a unit's "
+                      "SystemCallFilter, does not allow it."
+                    : "userfaultfd(2) is refused and a seccomp filter is active here: probably a "
+                      "container's profile, or a unit's SystemCallFilter, that does not allow it. "
+                      "(A kernel without CONFIG_USERFAULTFD would say the same.)");
+        hint_knobs(s);
     } else if (refused(r, REMAP_FEATURE_USERFAULTFD_USER)) {
         hint(s, "userfaultfd(2) is refused without a seccomp filter: the kernel is built without "
                 "CONFIG_USERFAULTFD, older than 5.11, or a security module forbids it.");
@@ -114,6 +141,38 @@ static const char *seccomp_name(int mode)
     return mode >= 0 && mode <= 2 ? names[mode] : "unknown";
 }
 
+/* Whether REMAP_CATCH=trap can set its filter here. */
+static void print_trap(const struct filters *f)
+{
+    char error[DISPLAY_UNIT];
+
+    if (f->may_add)
+        printf("trap      possible");
+    else
+        printf("trap      not possible: %s%s",
+               f->add_error ? "a seccomp filter may not be set here: "
+                            : "libseccomp.so.2 cannot be loaded",
+               f->add_error ? display_errno(error, f->add_error) : "");
+    if (f->version[0])
+        printf(" (libseccomp %u.%u.%u, API level %u)", f->version[0], f->version[1], f->version[2],
+               f->api);
+    putchar('\n');
+}
+
+static json_t *json_trap(const struct filters *f)
+{
+    json_t *object = json_new_object();
+    char text[48], error[DISPLAY_UNIT];
+
+    json_set(object, "possible", json_boolean(f->may_add));
+    json_set(object, "error",
+             f->add_error ? json_string(display_errno(error, f->add_error)) : json_null());
+    snprintf(text, sizeof(text), "%u.%u.%u", f->version[0], f->version[1], f->version[2]);
+    json_set(object, "libseccomp", f->version[0] ? json_string(text) : json_null());
+    json_set(object, "api_level", json_number(f->api));
+    return object;
+}
+
 static void print_table(const struct probe_result *r, const struct surroundings *s,
                         const struct args *a, const struct selection *columns)
 {
@@ -133,6 +192,7 @@ static void print_table(const struct probe_result *r, const struct surroundings 
     if (r->no_split)
         printf("          huge pages are not split for a move on this kernel\n");
     printf("seccomp   %s\n", seccomp_name(s->seccomp));
+    print_trap(&s->filters);
     if (s->sysctl_known)
         printf("sysctl    vm.unprivileged_userfaultfd = %" PRIu64 "\n", s->unprivileged);
     putchar('\n');
@@ -163,6 +223,8 @@ static void print_json(const struct probe_result *r, const struct surroundings *
     json_set(object, "no_huge", json_boolean(r->no_huge));
     json_set(object, "no_split", json_boolean(r->no_split));
     json_set(object, "seccomp", json_string(seccomp_name(s->seccomp)));
+    json_set(object, "killed_by", json_number((uint64_t)s->filters.killed_by));
+    json_set(object, "trap", json_trap(&s->filters));
     json_set(object, "unprivileged_userfaultfd",
              s->sysctl_known ? json_number(s->unprivileged) : json_null());
     for (size_t i = 0; i < REMAP_FEATURE_COUNT; i++) {
@@ -195,7 +257,7 @@ int cmd_probe(const struct args *a)
         return STATUS_USAGE;
     options_parse(&options, environ);
     look_around(&s);
-    probe_run(&result, &options);
+    filters_probe(&s.filters, &result, &options);
     find_hints(&s, &result, &options);
     if (a->json)
         print_json(&result, &s);

@@ -48,6 +48,21 @@ static bool good_option(const struct remap_options *o, enum remap_option id, con
     return false;
 }
 
+/* Said before anything happens that cannot be undone. */
+static void explain_trap(const struct remap_options *o)
+{
+    if (!options_catch(o, REMAP_WAY_TRAP) || o->policy == POLICY_OFF || o->log < LOG_WARN)
+        return;
+    say("catch trap: a seccomp filter traps mremap system calls that are made in assembly. It "
+        "cannot be taken off: it stays across exec, needs no_new_privs (sudo, su, ping and other "
+        "set-user-ID programs gain no rights), and kills every program started from there that "
+        "calls mremap without libremap.so (a static one, or one without LD_PRELOAD). %s",
+        o->trap == TRAP_ALWAYS
+            ? "REMAP_TRAP=always: it is set in programs that start others, too."
+            : "So it is not set in a program that could start others, unless --trap always says "
+              "so. REMAP_LOG=error leaves this text out.");
+}
+
 int cmd_run(const struct args *a)
 {
     const char *stats = getenv(remap_option_table[OPTION_STATS].variable);
@@ -64,6 +79,9 @@ int cmd_run(const struct args *a)
     set(remap_option_table[OPTION_POLICY].variable, a->policy);
     set(remap_option_table[OPTION_ENGINE].variable, a->engine);
     set(remap_option_table[OPTION_LOG].variable, a->log);
+    set(remap_option_table[OPTION_CATCH].variable, a->catch);
+    set(remap_option_table[OPTION_CALLERS].variable, a->callers);
+    set(remap_option_table[OPTION_TRAP].variable, a->trap);
     snprintf(text, sizeof(text), "%" PRIu64, run_id);
     set(remap_option_table[OPTION_RUN_ID].variable, text);
     /* So that the files outlive their processes; run_summarize() removes them. */
@@ -73,10 +91,14 @@ int cmd_run(const struct args *a)
     options_parse(&o, environ);
     if (!good_option(&o, OPTION_POLICY, "policy", a->policy) ||
         !good_option(&o, OPTION_ENGINE, "engine", a->engine) ||
-        !good_option(&o, OPTION_LOG, "log", a->log))
+        !good_option(&o, OPTION_LOG, "log", a->log) ||
+        !good_option(&o, OPTION_CATCH, "catch", a->catch) ||
+        !good_option(&o, OPTION_CALLERS, "callers", a->callers) ||
+        !good_option(&o, OPTION_TRAP, "trap", a->trap))
         return STATUS_USAGE;
     if (!run_find_library(library, a->lib) || !run_add_preload(library))
         return STATUS_FAILURE;
+    explain_trap(&o);
 
     /* Who asked for files to be kept finds them afterwards. */
     keep = stats && o.stats == STATS_KEEP;

@@ -7,9 +7,12 @@
 #include "columns.h"
 #include "display.h"
 #include "json.h"
+#include "kinds.h"
 #include "names.h"
 #include "parse.h"
 #include "remapstat.h"
+#include "show_kinds.h"
+#include "ways.h"
 
 static void section(const char *title)
 {
@@ -34,6 +37,12 @@ static void show_identity(const struct view *v)
     snprintf(text, sizeof(text), "%" PRIu64 " (vmas / runs = %.2f)", v->runs,
              v->runs ? (double)v->vmas / (double)v->runs : 0.0);
     fact("runs", text);
+    if (!view_shimmed(v)) {
+        fact("statistics",
+             "none: it does not run under the shim (libremap.so is not mapped); start "
+             "it with 'remapstat run -- COMMAND'");
+        return;
+    }
     if (!v->has_stats) {
         fact("statistics", "none yet: it has not moved memory under the shim, or REMAP_POLICY or "
                            "REMAP_STATS is off");
@@ -186,18 +195,21 @@ static void show_histogram(const uint64_t *buckets)
     }
 }
 
-static void show(const struct view *v)
+static void show(const struct view *v, const struct kinds *k)
 {
     const struct remap_stats_counters *c = &v->stats.counters;
     char title[64];
 
     show_identity(v);
+    section("VMAs by kind");
+    show_kinds(k, v->limit);
     if (!v->has_stats)
         return;
     show_probe(&v->stats.identity);
     snprintf(title, sizeof(title), "Calls of mremap(): %" PRIu64 ", by outcome", c->calls);
     show_counts(title, &outcome_names, c->outcomes, REMAP_STATS_OUTCOMES);
     show_counts("Calls by reason", &reason_names, c->reasons, REMAP_STATS_REASONS);
+    ways_show(&v->stats);
     show_errnos("Calls that failed, by errno", c->call_errnos);
     show_moves(v);
     show_histogram(c->histogram);
@@ -210,6 +222,7 @@ int cmd_show(const struct args *a)
 {
     const struct selection everything = selection_all(PROCESS_COLUMN_COUNT);
     struct selection columns;
+    struct kinds kinds;
     struct view v;
     uint64_t pid;
     int status;
@@ -218,18 +231,24 @@ int cmd_show(const struct args *a)
         !selection_parse(&columns, a->columns, a->json ? &everything : &list_default,
                          process_columns, PROCESS_COLUMN_COUNT))
         return STATUS_USAGE;
-    status = view_read_or_say(&v, (pid_t)pid);
+    /* Columns are about the statistics; who asks for everything also gets what there is of a
+     * process without them. */
+    status = a->columns ? view_read_or_say(&v, (pid_t)pid)
+                        : view_say(&v, view_read_kinds(&v, (pid_t)pid, &kinds, a->jvm), false);
     if (status != STATUS_OK)
         return status;
+    if (!a->columns && kinds.problem[0])
+        say("process %d: the JVM could not be asked: %s", (int)v.pid, kinds.problem);
 
     if (a->json) {
-        json_print(stdout, a->columns ? json_process(&v, &columns) : json_details(&v), false);
+        json_print(stdout, a->columns ? json_process(&v, &columns) : json_details(&v, &kinds),
+                   false);
     } else if (a->columns) {
         struct table *t = table_new(stdout, process_columns, &columns, a->noheadings);
         process_row(t, &v);
         table_print(t);
     } else {
-        show(&v);
+        show(&v, &kinds);
     }
     return STATUS_OK;
 }

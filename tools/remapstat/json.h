@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "kinds.h"
 #include "table.h"
 #include "view.h"
 
@@ -33,6 +34,6 @@ json_t *json_process(const struct view *v, const struct selection *s);
 void json_print(FILE *stream, json_t *document, bool one_line);
 
 /* Everything known about one process: the object of `remapstat --json PID`. */
-json_t *json_details(const struct view *v);
+json_t *json_details(const struct view *v, const struct kinds *k);
 
 #endif

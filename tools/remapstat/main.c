@@ -10,17 +10,21 @@
 #include "display.h"
 #include "remapstat.h"
 
-enum { OPT_LIB = 256, OPT_POLICY, OPT_ENGINE, OPT_LOG };
+enum { OPT_LIB = 256, OPT_POLICY, OPT_ENGINE, OPT_LOG, OPT_CATCH, OPT_CALLERS, OPT_TRAP, OPT_JVM };
 
 static const struct option long_options[] = {{"json", no_argument, NULL, 'J'},
                                              {"output", required_argument, NULL, 'o'},
                                              {"noheadings", no_argument, NULL, 'n'},
                                              {"help", no_argument, NULL, 'h'},
                                              {"version", no_argument, NULL, 'V'},
+                                             {"jvm", no_argument, NULL, OPT_JVM},
                                              {"lib", required_argument, NULL, OPT_LIB},
                                              {"policy", required_argument, NULL, OPT_POLICY},
                                              {"engine", required_argument, NULL, OPT_ENGINE},
                                              {"log", required_argument, NULL, OPT_LOG},
+                                             {"catch", required_argument, NULL, OPT_CATCH},
+                                             {"callers", required_argument, NULL, OPT_CALLERS},
+                                             {"trap", required_argument, NULL, OPT_TRAP},
                                              {NULL, 0, NULL, 0}};
 
 static void help(void)
@@ -29,6 +33,7 @@ static void help(void)
           " remapstat [options]                        processes under the shim\n"
           " remapstat [options] PID                    one of them in detail\n"
           " remapstat [options] PID INTERVAL [COUNT]   a row each INTERVAL seconds\n"
+          " remapstat sites [options] PID              where it moves memory from (REMAP_CALLERS)\n"
           " remapstat run [options] [--] COMMAND [ARGUMENT...]\n"
           "                                            run COMMAND under the shim\n"
           " remapstat probe [options]                  what this kernel and container can do\n"
@@ -40,6 +45,8 @@ static void help(void)
           " -J, --json              JSON with raw numbers; with INTERVAL one object per line\n"
           " -o, --output COLUMNS    columns, separated by commas; +COLUMNS adds to the default\n"
           " -n, --noheadings        no headings\n"
+          "     --jvm               with PID: have jcmd ask a JVM where its heap, code and so on\n"
+          "                         lie; this starts a thread in it\n"
           " -h, --help              this text\n"
           " -V, --version           version\n"
           "\n"
@@ -48,6 +55,9 @@ static void help(void)
           "     --policy POLICY     REMAP_POLICY for COMMAND: off, observe, auto or always\n"
           "     --engine LIST       REMAP_ENGINE for COMMAND: native, uffd, none\n"
           "     --log LEVEL         REMAP_LOG for COMMAND: error, warn, info or debug\n"
+          "     --catch LIST        REMAP_CATCH for COMMAND: symbol, syscall, realloc, trap\n"
+          "     --callers DEPTH     REMAP_CALLERS for COMMAND: frames to record, 0 to 32\n"
+          "     --trap WHERE        REMAP_TRAP for COMMAND: guarded or always\n"
           "\n"
           "Columns of processes:\n",
           stdout);
@@ -100,6 +110,9 @@ static bool take_options(struct args *a, int argc, char **argv, bool stop, int *
             puts("remapstat " REMAP_VERSION);
             *status = STATUS_OK;
             return false;
+        case OPT_JVM:
+            a->jvm = true;
+            break;
         case OPT_LIB:
             a->lib = optarg;
             break;
@@ -111,6 +124,15 @@ static bool take_options(struct args *a, int argc, char **argv, bool stop, int *
             break;
         case OPT_LOG:
             a->log = optarg;
+            break;
+        case OPT_CATCH:
+            a->catch = optarg;
+            break;
+        case OPT_CALLERS:
+            a->callers = optarg;
+            break;
+        case OPT_TRAP:
+            a->trap = optarg;
             break;
         default:
             *status = usage_error();
@@ -130,18 +152,29 @@ static int too_many(const char *command)
 
 static int dispatch(const struct args *a, const char *word)
 {
+    if (a->jvm && (*word || a->argc != 1 || a->columns)) {
+        say("--jvm belongs to 'remapstat PID'");
+        return usage_error();
+    }
     if (strcmp(word, "run") == 0) {
         if (a->argc)
             return cmd_run(a);
         say("run: no command given");
         return usage_error();
     }
-    if (a->lib || a->policy || a->engine || a->log) {
-        say("--lib, --policy, --engine and --log belong to 'remapstat run'");
+    if (a->lib || a->policy || a->engine || a->log || a->catch || a->callers || a->trap) {
+        say("--lib, --policy, --engine, --log, --catch, --callers and --trap belong to 'remapstat "
+            "run'");
         return usage_error();
     }
     if (strcmp(word, "probe") == 0)
         return a->argc ? too_many(word) : cmd_probe(a);
+    if (strcmp(word, "sites") == 0) {
+        if (a->argc == 1)
+            return cmd_sites(a);
+        say("sites: one PID is needed");
+        return usage_error();
+    }
     if (strcmp(word, "env") == 0)
         return a->argc ? too_many(word) : cmd_env(a);
     if (a->argc > 3)
@@ -166,7 +199,8 @@ int main(int argc, char **argv)
         a.argv[0] = argv[0];
         if (!take_options(&a, a.argc, a.argv, strcmp(word, "run") == 0, &status))
             return close_output(status);
-        if (strcmp(word, "run") != 0 && strcmp(word, "probe") != 0 && strcmp(word, "env") != 0) {
+        if (strcmp(word, "run") != 0 && strcmp(word, "probe") != 0 && strcmp(word, "env") != 0 &&
+            strcmp(word, "sites") != 0) {
             char escaped[64];
             say("'%s' is no command", display_escape(escaped, sizeof(escaped), word));
             return usage_error();

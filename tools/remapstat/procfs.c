@@ -97,7 +97,8 @@ static void status_line(struct procfs_status *out, const char *line)
             s = end;
         }
     } else {
-        (void)sscanf(line, "Seccomp: %d", &out->seccomp);
+        (void)(sscanf(line, "SigCgt: %" SCNx64, &out->caught) == 1 ||
+               sscanf(line, "Seccomp: %d", &out->seccomp) == 1);
     }
 }
 
@@ -120,7 +121,7 @@ int procfs_status(const struct procfs *p, struct procfs_status *out)
     return any ? 0 : -ESRCH;
 }
 
-static bool parse_map(struct procfs_map *m, char *line)
+bool procfs_parse_map(struct procfs_map *m, char *line)
 {
     int name = 0;
     size_t len = strlen(line);
@@ -146,7 +147,7 @@ int procfs_maps(const struct procfs *p, procfs_visit *visit, void *arg)
     errno = 0;
     while (getline(&line, &size, f) >= 0) {
         struct procfs_map m = {0};
-        if (parse_map(&m, line))
+        if (procfs_parse_map(&m, line))
             visit(&m, arg);
         else
             result = -EPROTO;

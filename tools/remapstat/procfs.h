@@ -26,6 +26,7 @@ struct procfs_stat {
 struct procfs_status {
     uid_t uid[3];    /* real, effective, saved */
     pid_t inner_pid; /* as the process sees itself */
+    uint64_t caught; /* signals that it handles, the lowest bit is signal 1 */
     int seccomp;     /* 0 none, 1 strict, 2 filter, -1 not told */
 };
 
@@ -43,6 +44,9 @@ int procfs_status(const struct procfs *p, struct procfs_status *out);
 typedef void procfs_visit(const struct procfs_map *map, void *arg);
 /* Calls `visit` for each line of /proc/PID/maps, in order. */
 int procfs_maps(const struct procfs *p, procfs_visit *visit, void *arg);
+
+/* One line of it, which is written to. */
+bool procfs_parse_map(struct procfs_map *m, char *line);
 
 /* One decimal number in a file such as /proc/sys/vm/max_map_count. */
 int procfs_number(const char *path, uint64_t *out);

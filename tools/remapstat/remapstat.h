@@ -18,12 +18,16 @@ enum status {
 struct args {
     bool json;
     bool noheadings;
+    bool jvm;            /* ask the JVM; PID only */
     const char *columns; /* of -o, NULL if not given */
     /* run only, NULL if not given */
     const char *lib;
     const char *policy;
     const char *engine;
     const char *log;
+    const char *catch;
+    const char *callers;
+    const char *trap;
     /* what follows the command word */
     int argc;
     char **argv;
@@ -36,5 +40,6 @@ int cmd_watch(const struct args *a); /* argv: PID INTERVAL [COUNT] */
 int cmd_run(const struct args *a);   /* argv: CMD ARGS, NULL-terminated */
 int cmd_probe(const struct args *a);
 int cmd_env(const struct args *a);
+int cmd_sites(const struct args *a); /* argv: PID */
 
 #endif

@@ -21,6 +21,7 @@
 #include "run.h"
 #include "stats_dir.h"
 #include "statsfile.h"
+#include "ways.h"
 
 struct harvest {
     uint64_t run_id;
@@ -126,8 +127,10 @@ static struct view total_of(const struct harvest *h)
 {
     struct view total = {.has_stats = true, .comm = "total"};
 
-    for (size_t i = 0; i < h->count; i++)
+    for (size_t i = 0; i < h->count; i++) {
         view_counters_add(&total.stats.counters, &h->rows[i].stats.counters);
+        ways_add(&total.stats, &h->rows[i].stats);
+    }
     return total;
 }
 
@@ -143,6 +146,7 @@ static void print_table(const struct harvest *h, const struct view *total, const
     if (h->count > 1)
         process_row(t, total);
     table_print(t);
+    ways_summarize(&total->stats);
 }
 
 static void print_json(const struct harvest *h, const struct view *total, const struct args *a)
@@ -165,6 +169,7 @@ static void print_json(const struct harvest *h, const struct view *total, const 
     json_set(object, "running", json_number(h->running));
     json_set(object, "processes", rows);
     json_set(object, "total", json_process(total, &sums));
+    json_set(object, "ways", ways_json(&total->stats));
     json_print(stderr, object, false);
 }
 
@@ -195,6 +200,8 @@ void run_summarize(const struct args *a, uint64_t run_id, bool keep)
         say("nothing was relocated: remapstat probe says what this kernel can do, remapstat PID "
             "why "
             "a move was plain");
+    for (size_t i = 0; i < h.count && !a->json; i++)
+        ways_say_refused(&h.rows[i].stats);
     if (h.running && !a->json)
         say("%zu of these processes still run; their figures are those of now", h.running);
     free(h.rows);

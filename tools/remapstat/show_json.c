@@ -5,6 +5,7 @@
 #include "columns.h"
 #include "json.h"
 #include "names.h"
+#include "ways.h"
 
 /* Every known key, zero or not, so that a reader finds what it looks for. */
 static json_t *counts(const struct names *names, const uint64_t *words, size_t room)
@@ -88,13 +89,35 @@ static json_t *histogram(const uint64_t *buckets)
     return array;
 }
 
-json_t *json_details(const struct view *v)
+/* Those that have VMAs, the one with most of them first. */
+static json_t *kinds(const struct kinds *k)
+{
+    json_t *array = json_new_array();
+    enum kind order[KIND_COUNT];
+    size_t count = kinds_order(k, order);
+
+    for (size_t i = 0; i < count; i++) {
+        json_t *kind = json_new_object();
+        json_set(kind, "kind", json_string(kind_keys[order[i]]));
+        json_set(kind, "vmas", json_number(k->of[order[i]].vmas));
+        json_set(kind, "bytes", json_number(k->of[order[i]].bytes));
+        json_add(array, kind);
+    }
+    return array;
+}
+
+json_t *json_details(const struct view *v, const struct kinds *k)
 {
     const struct selection everything = selection_all(PROCESS_COLUMN_COUNT);
     const struct remap_stats_counters *c = &v->stats.counters;
     const struct remap_stats_identity *id = &v->stats.identity;
     json_t *object = json_process(v, &everything);
 
+    json_set(object, "shim", json_boolean(view_shimmed(v)));
+    json_set(object, "kinds", kinds(k));
+    json_set(object, "jvm",
+             k->java == JAVA_NONE ? json_null() : json_string(java_source_keys[k->java]));
+    json_set(object, "malloc", json_string(k->headers ? "headers" : "layout"));
     if (!v->has_stats) {
         json_set(object, "file", json_null());
         return object;
@@ -109,6 +132,7 @@ json_t *json_details(const struct view *v)
     json_set(object, "features", features(id));
     json_set(object, "outcomes", counts(&outcome_names, c->outcomes, REMAP_STATS_OUTCOMES));
     json_set(object, "reasons", counts(&reason_names, c->reasons, REMAP_STATS_REASONS));
+    json_set(object, "ways", ways_json(&v->stats));
     json_set(object, "tiers", tiers(c));
     json_set(object, "steps", counts(&step_names, c->steps, REMAP_STATS_STEPS));
     json_set(object, "step_errnos", errnos(c->step_errnos));

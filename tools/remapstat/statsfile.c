@@ -17,6 +17,10 @@
 /* A later minor version may be larger, and the file may be rounded up; this is beyond any doubt. */
 #define SIZE_LIMIT (1 << 20)
 
+/* The same for the table of call sites: slots, and bytes of each. */
+#define SITES_LIMIT 4096u
+#define SITE_LIMIT  4096u
+
 /* What to do about damage. */
 #define RESTART "; the program has to be started anew to get a good one"
 
@@ -50,7 +54,8 @@ bool statsfile_is_candidate(const struct procfs_map *map, struct statsfile_candi
     if (!out->path)
         out_of_memory();
     slash = strrchr(out->path, '/');
-    if (statsfile_name(slash + 1))
+    /* A JVM maps a file of its own that has the same name, in a directory hsperfdata_USER. */
+    if (statsfile_name(slash + 1) && !strstr(out->path, "/hsperfdata_"))
         return true;
     free(out->path);
     return false;
@@ -89,7 +94,7 @@ int statsfile_openat(int dir, const char *name)
  * resolved, so a symbolic link on the way means that somebody has exchanged it since, perhaps to
  * lead a reader with more rights out of a container.
  */
-static int open_below(int root, const char *path)
+int statsfile_open_below(int root, const char *path)
 {
     struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
                            .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS};
@@ -109,13 +114,13 @@ static int open_candidate(const struct procfs *p, const struct statsfile_candida
          * from our root if the process only did a chroot(). */
         int root = openat(p->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (root >= 0) {
-            result = open_below(root, c->path);
+            result = statsfile_open_below(root, c->path);
             close(root);
         }
         if (result < 0) {
             root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
             if (root >= 0) {
-                result = open_below(root, c->path);
+                result = statsfile_open_below(root, c->path);
                 close(root);
             }
         }
@@ -133,12 +138,12 @@ static int open_candidate(const struct procfs *p, const struct statsfile_candida
     return result;
 }
 
-static bool read_fully(int fd, void *buf, size_t size)
+static bool read_at(int fd, void *buf, size_t size, off_t at)
 {
     size_t done = 0;
 
     while (done < size) {
-        ssize_t n = pread(fd, (char *)buf + done, size - done, (off_t)done);
+        ssize_t n = pread(fd, (char *)buf + done, size - done, at + (off_t)done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -183,7 +188,7 @@ enum statsfile_verdict statsfile_load(int fd, struct remap_stats *out, char why[
     struct stat st = {0};
 
     if (fstat(fd, &st) != 0 || st.st_size < (off_t)header || st.st_size > SIZE_LIMIT ||
-        !read_fully(fd, out, header)) {
+        !read_at(fd, out, header, 0)) {
         snprintf(why, STATSFILE_WHY,
                  "its size, %lld bytes, is not that of a statistics file" RESTART,
                  (long long)st.st_size);
@@ -196,7 +201,7 @@ enum statsfile_verdict statsfile_load(int fd, struct remap_stats *out, char why[
     /* What a file of an earlier minor version lacks counts as zero. */
     size_t size = out->size < sizeof(*out) ? out->size : sizeof(*out);
     memset(out, 0, sizeof(*out));
-    if (!read_fully(fd, out, size)) {
+    if (!read_at(fd, out, size, 0)) {
         snprintf(why, STATSFILE_WHY, "it was cut short while it was read" RESTART);
         return STATSFILE_DAMAGED;
     }
@@ -220,15 +225,82 @@ static bool right_owner(int fd, const struct procfs_status *status)
     return st.st_uid == geteuid();
 }
 
-enum statsfile_verdict statsfile_of_process(const struct procfs *p, const struct procfs_stat *stat,
-                                            const struct procfs_status *status,
-                                            const struct statsfile_candidate *candidate,
-                                            struct remap_stats *out, char why[STATSFILE_WHY])
+/* A file that another process left mapped or copied is not the one of this process. */
+static enum statsfile_verdict whose(const struct remap_stats *out, const struct procfs_stat *stat,
+                                    const struct procfs_status *status, char why[STATSFILE_WHY])
+{
+    if (out->identity.pid != (uint32_t)status->inner_pid) {
+        snprintf(why, STATSFILE_WHY, "it is the file of process %" PRIu32, out->identity.pid);
+        return STATSFILE_FOREIGN;
+    }
+    if (out->identity.start_time != stat->start_time) {
+        snprintf(why, STATSFILE_WHY, "it is the file of an earlier process with the same id");
+        return STATSFILE_FOREIGN;
+    }
+    return STATSFILE_GOOD;
+}
+
+/* A file that is being made has a head of zeroes for a moment, in a table that is not yet `ready`.
+ */
+static bool sites_are_sane(const struct remap_stats *s, const struct remap_stats_sites *head,
+                           off_t file_size)
+{
+    const uint64_t at = s->identity.sites_offset;
+
+    return at >= s->size && at % 8 == 0 && head->capacity >= 1 && head->capacity <= SITES_LIMIT &&
+           head->entry_size >= sizeof(struct remap_stats_site) && head->entry_size <= SITE_LIMIT &&
+           head->entry_size % 8 == 0 &&
+           at + sizeof(*head) + (uint64_t)head->capacity * head->entry_size <= (uint64_t)file_size;
+}
+
+bool statsfile_load_sites(int fd, const struct remap_stats *s, struct statsfile_sites *out,
+                          char why[STATSFILE_WHY])
+{
+    struct remap_stats_sites head = {0};
+    struct stat st = {0};
+
+    *out = (struct statsfile_sites){0};
+    if (s->version_minor < 2 || !s->identity.sites_offset)
+        return true;
+    off_t at = (off_t)s->identity.sites_offset;
+    if (fstat(fd, &st) != 0 || !read_at(fd, &head, sizeof(head), at) ||
+        !sites_are_sane(s, &head, st.st_size)) {
+        snprintf(why, STATSFILE_WHY, "its table of call sites is damaged" RESTART);
+        return false;
+    }
+    out->there = true;
+    out->depth = head.depth;
+    out->dropped = head.dropped;
+    out->list = calloc(head.capacity, sizeof(*out->list));
+    if (!out->list)
+        out_of_memory();
+    at += (off_t)sizeof(head);
+    for (uint32_t i = 0; i < head.capacity; i++, at += (off_t)head.entry_size) {
+        struct remap_stats_site *site = &out->list[out->count];
+        if (!read_at(fd, site, sizeof(*site), at)) {
+            snprintf(why, STATSFILE_WHY, "it was cut short while it was read" RESTART);
+            free(out->list);
+            return false;
+        }
+        /* What a thread is just entering is not there yet. */
+        if (site->ready == 1 && site->depth >= 1 && site->depth <= REMAP_STATS_FRAMES)
+            out->count++;
+    }
+    return true;
+}
+
+enum statsfile_verdict statsfile_open_of_process(const struct procfs *p,
+                                                 const struct procfs_stat *stat,
+                                                 const struct procfs_status *status,
+                                                 const struct statsfile_candidate *candidate,
+                                                 struct remap_stats *out, char why[STATSFILE_WHY],
+                                                 int *open)
 {
     enum statsfile_verdict verdict;
     char name[DISPLAY_UNIT];
     int fd = open_candidate(p, candidate);
 
+    *open = -1;
     if (fd < 0) {
         snprintf(why, STATSFILE_WHY, "it cannot be opened (%s)",
                  fd == -EINVAL ? "not a regular file" : display_errno(name, -fd));
@@ -240,17 +312,25 @@ enum statsfile_verdict statsfile_of_process(const struct procfs *p, const struct
     } else {
         verdict = statsfile_load(fd, out, why);
     }
-    close(fd);
-    if (verdict != STATSFILE_GOOD)
-        return verdict;
+    if (verdict == STATSFILE_GOOD)
+        verdict = whose(out, stat, status, why);
+    if (verdict == STATSFILE_GOOD)
+        *open = fd;
+    else
+        close(fd);
+    return verdict;
+}
 
-    if (out->identity.pid != (uint32_t)status->inner_pid) {
-        snprintf(why, STATSFILE_WHY, "it is the file of process %" PRIu32, out->identity.pid);
-        return STATSFILE_FOREIGN;
-    }
-    if (out->identity.start_time != stat->start_time) {
-        snprintf(why, STATSFILE_WHY, "it is the file of an earlier process with the same id");
-        return STATSFILE_FOREIGN;
-    }
-    return STATSFILE_GOOD;
+enum statsfile_verdict statsfile_of_process(const struct procfs *p, const struct procfs_stat *stat,
+                                            const struct procfs_status *status,
+                                            const struct statsfile_candidate *candidate,
+                                            struct remap_stats *out, char why[STATSFILE_WHY])
+{
+    int fd;
+    enum statsfile_verdict verdict =
+        statsfile_open_of_process(p, stat, status, candidate, out, why, &fd);
+
+    if (fd >= 0)
+        close(fd);
+    return verdict;
 }

@@ -51,4 +51,29 @@ enum statsfile_verdict statsfile_of_process(const struct procfs *p, const struct
                                             const struct statsfile_candidate *candidate,
                                             struct remap_stats *out, char why[STATSFILE_WHY]);
 
+/* The same; if it is, *fd is the file, for the caller to close, else -1. */
+enum statsfile_verdict statsfile_open_of_process(const struct procfs *p,
+                                                 const struct procfs_stat *stat,
+                                                 const struct procfs_status *status,
+                                                 const struct statsfile_candidate *candidate,
+                                                 struct remap_stats *out, char why[STATSFILE_WHY],
+                                                 int *fd);
+
+/* A copy of the table of call sites. */
+struct statsfile_sites {
+    bool there; /* false: the file has none */
+    uint32_t depth;
+    uint64_t dropped;
+    size_t count;
+    struct remap_stats_site *list; /* allocated; what is written in full, depth and all in range */
+};
+
+/* Reads it from the file of *s. False if it is not to be trusted. */
+bool statsfile_load_sites(int fd, const struct remap_stats *s, struct statsfile_sites *out,
+                          char why[STATSFILE_WHY]);
+
+/* Opens an absolute path below the directory `root`, through no symbolic link, if it is a regular
+ * file: a descriptor for reading, or -errno. */
+int statsfile_open_below(int root, const char *path);
+
 #endif

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "display.h"
+#include "kinds.h"
 #include "names.h"
 #include "procfs.h"
 #include "remapstat.h"
@@ -18,6 +19,7 @@
 
 struct survey {
     struct view *v;
+    struct mappings *mappings; /* NULL if nobody wants to know */
     struct statsfile_candidate candidates[CANDIDATES];
     size_t candidate_count;
     /* the previous line, if it was private anonymous memory */
@@ -47,6 +49,8 @@ static void survey_line(const struct procfs_map *m, void *arg)
     bool anonymous = private_anonymous(m);
 
     s->v->vmas++;
+    if (s->mappings)
+        mappings_add(s->mappings, m);
     if (!(anonymous && s->previous && s->previous_end == m->start &&
           strcmp(s->previous_perms, m->perms) == 0 && strcmp(s->previous_name, m->name) == 0))
         s->v->runs++;
@@ -79,6 +83,7 @@ static void find_statistics(struct view *v, const struct procfs *p, const struct
         display_escape(path, sizeof(path), s->candidates[i].path);
         if (verdict == STATSFILE_GOOD) {
             v->has_stats = true;
+            v->stats_start = s->candidates[i].start;
             memcpy(v->path, path, sizeof(path));
             v->problem[0] = '\0';
         } else if (verdict <= worst && (v->shim || verdict > STATSFILE_ALIEN)) {
@@ -91,8 +96,26 @@ static void find_statistics(struct view *v, const struct procfs *p, const struct
     v->damaged = !v->has_stats && v->problem[0] && worst < STATSFILE_STARTING;
 }
 
+static void find_kinds(const struct view *v, const struct procfs *p,
+                       const struct procfs_status *status, struct mappings *mappings,
+                       struct kinds *kinds, bool ask)
+{
+    struct kinds_hints hints = {.shim = view_shimmed(v),
+                                .stats_start = v->stats_start,
+                                .caught = status->caught,
+                                .ask = ask};
+
+    kinds_find(kinds, mappings, p, &hints);
+}
+
 int view_read(struct view *v, pid_t pid)
 {
+    return view_read_kinds(v, pid, NULL, false);
+}
+
+int view_read_kinds(struct view *v, pid_t pid, struct kinds *kinds, bool ask)
+{
+    struct mappings mappings = {0};
     struct survey *s;
     struct procfs p;
     struct procfs_stat stat;
@@ -108,6 +131,7 @@ int view_read(struct view *v, pid_t pid)
     if (!s)
         out_of_memory();
     s->v = v;
+    s->mappings = kinds ? &mappings : NULL;
 
     result = procfs_stat(&p, &stat);
     if (result == 0)
@@ -119,6 +143,8 @@ int view_read(struct view *v, pid_t pid)
     }
     if (result == 0)
         find_statistics(v, &p, &stat, &status, s);
+    if (result == 0 && kinds)
+        find_kinds(v, &p, &status, &mappings, kinds, ask);
     /* Once more: a process that exits while we look has fewer mappings than it had. */
     if (result == 0) {
         result = procfs_stat(&p, &stat);
@@ -132,14 +158,20 @@ int view_read(struct view *v, pid_t pid)
     for (size_t i = 0; i < s->candidate_count; i++)
         free(s->candidates[i].path);
     free(s);
+    mappings_free(&mappings);
     procfs_close(&p);
     return result;
 }
 
 int view_read_or_say(struct view *v, pid_t pid)
 {
-    int result = view_read(v, pid);
+    return view_say(v, view_read(v, pid), true);
+}
+
+int view_say(const struct view *v, int result, bool needs_shim)
+{
     char comm[4 * sizeof(v->comm)], name[DISPLAY_UNIT];
+    pid_t pid = v->pid;
 
     display_escape(comm, sizeof(comm), v->comm);
     if (result == -ESRCH) {
@@ -162,7 +194,7 @@ int view_read_or_say(struct view *v, pid_t pid)
         say("process %d (%s) has no usable statistics: %s", (int)pid, comm, v->problem);
         return STATUS_FAILURE;
     }
-    if (!view_shimmed(v)) {
+    if (needs_shim && !view_shimmed(v)) {
         say("process %d (%s) does not run under the shim: libremap.so is not mapped there; start "
             "the "
             "program with 'remapstat run -- COMMAND'",

@@ -11,6 +11,8 @@
 
 #include "remap_stats.h"
 
+struct kinds;
+
 struct view {
     pid_t pid;
     uid_t uid;     /* effective */
@@ -22,8 +24,9 @@ struct view {
     uint64_t vmas;
     uint64_t runs;
     uint64_t limit;
-    char path[512];    /* of the statistics file, escaped; "" if there is none */
-    char problem[768]; /* why there are no statistics, escaped; "" if there is no file */
+    uint64_t stats_start; /* where the statistics file is mapped, 0 if there is none */
+    char path[512];       /* of the statistics file, escaped; "" if there is none */
+    char problem[768];    /* why there are no statistics, escaped; "" if there is no file */
     struct remap_stats stats;
 };
 
@@ -33,8 +36,15 @@ struct view {
  */
 int view_read(struct view *v, pid_t pid);
 
-/* As above, and says on standard error what went wrong. Returns an exit status. A process that has
- * no shim, or a damaged statistics file, is a failure here. */
+/* As above, and finds out the kinds of its VMAs; `ask`: asks it if it is a JVM. */
+int view_read_kinds(struct view *v, pid_t pid, struct kinds *kinds, bool ask);
+
+/* Says on standard error what `result` of the above means, or that there is a damaged statistics
+ * file or, if it `needs_shim`, none of libremap. Returns an exit status. */
+int view_say(const struct view *v, int result, bool needs_shim);
+
+/* As view_read(), and says on standard error what went wrong. Returns an exit status. A process
+ * that has no shim, or a damaged statistics file, is a failure here. */
 int view_read_or_say(struct view *v, pid_t pid);
 
 bool view_shimmed(const struct view *v);
