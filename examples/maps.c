@@ -62,7 +62,7 @@ static bool same_run(const struct mapping *a, const struct mapping *b)
  * No malloc and no stdio here: this is also called when the process is out of VMAs. The kernel ends
  * each read() at the end of a line.
  */
-void count_mappings(unsigned *vmas, unsigned *runs)
+void count_mappings_within(uintptr_t start, uintptr_t end, unsigned *vmas, unsigned *runs)
 {
     static char text[1 << 16];
     struct mapping previous = {0};
@@ -75,17 +75,22 @@ void count_mappings(unsigned *vmas, unsigned *runs)
         return;
     while ((got = read(fd, text, sizeof text - 1)) > 0) {
         text[got] = '\0';
-        for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
-            *end = '\0';
-            ++*vmas;
-            if (!parse_mapping(line, &next))
+        for (char *line = text, *tail; (tail = strchr(line, '\n')); line = tail + 1) {
+            *tail = '\0';
+            if (!parse_mapping(line, &next) || next.end <= start || next.start >= end)
                 continue;
+            ++*vmas;
             if (!same_run(&previous, &next))
                 ++*runs;
             previous = next;
         }
     }
     close(fd);
+}
+
+void count_mappings(unsigned *vmas, unsigned *runs)
+{
+    count_mappings_within(0, UINTPTR_MAX, vmas, runs);
 }
 
 /* ---- the end, good or bad ---- */
