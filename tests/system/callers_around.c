@@ -231,7 +231,7 @@ static void small_stack(void)
     pthread_attr_t attributes;
     ready_to_move();
     CHECK_EQ(pthread_attr_init(&attributes), 0);
-    CHECK_EQ(pthread_attr_setstacksize(&attributes, 16 * KIB), 0);
+    CHECK_EQ(pthread_attr_setstacksize(&attributes, stack_of(16 * KIB)), 0);
     for (int i = 0; i < 4; i++) {
         CHECK_EQ(pthread_create(&thread, &attributes, deep_thread, NULL), 0);
         CHECK_EQ(pthread_join(thread, NULL), 0);

@@ -318,8 +318,7 @@ static void small_stack(void)
     pthread_attr_t attributes;
     shuttle_init(&mine, 64 * PAGE, 1);
     CHECK_EQ(pthread_attr_init(&attributes), 0);
-    size_t smallest = (size_t)sysconf(_SC_THREAD_STACK_MIN); /* 128 KiB on aarch64 */
-    CHECK_EQ(pthread_attr_setstacksize(&attributes, smallest < 16 * KIB ? 16 * KIB : smallest), 0);
+    CHECK_EQ(pthread_attr_setstacksize(&attributes, stack_of(16 * KIB)), 0);
     CHECK_EQ(pthread_create(&thread, &attributes, shuttle_thread, &mine), 0);
     CHECK_EQ(pthread_join(thread, NULL), 0);
     shuttle_check(&mine);

@@ -382,3 +382,9 @@ long long now_ms(void)
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
+
+size_t stack_of(size_t size)
+{
+    size_t smallest = (size_t)sysconf(_SC_THREAD_STACK_MIN);
+    return size < smallest ? smallest : size;
+}

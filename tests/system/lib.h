@@ -125,6 +125,9 @@ bool copies(void);          /* ... and it is the one that copies */
 void need_relocation(void); /* skips where no tier is */
 bool shim_loaded(void);
 
+/* The smallest stack for a thread that is at least this: PTHREAD_STACK_MIN, 128 KiB on aarch64. */
+size_t stack_of(size_t size);
+
 /* ---- memory ---- */
 
 /* A range (2 MiB aligned) that holds nothing but a shared mapping, which merges with nobody. */

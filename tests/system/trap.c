@@ -191,7 +191,7 @@ static void threads(void)
     CHECK(same_set(&all, &read_back));
 #endif
     CHECK_EQ(pthread_create(&thread[2], &attributes, move_many, NULL), 0);
-    CHECK_EQ(pthread_attr_setstacksize(&attributes, 16 * KIB), 0);
+    CHECK_EQ(pthread_attr_setstacksize(&attributes, stack_of(16 * KIB)), 0);
     CHECK_EQ(pthread_create(&thread[3], &attributes, move_many, NULL), 0);
     for (int i = 0; i < 4; i++) {
         CHECK_EQ(pthread_join(thread[i], NULL), 0);
