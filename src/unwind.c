@@ -66,6 +66,7 @@ static bool follow_table(struct unwind *u, const struct rule *r)
     u->sp = cfa;
     u->fp = fp;
     u->lr = 0; /* it is the caller's no longer */
+    u->sp_lost = false;
     u->exact = false;
     return true;
 }
@@ -77,10 +78,27 @@ static bool follow_chain(struct unwind *u)
         !read_word(u, u->fp + sizeof(fp), &ip))
         return false;
     u->sp = u->fp + 2 * sizeof(fp);
+#if defined(__aarch64__)
+    u->sp_lost = true; /* a frame's record may be anywhere in it */
+#endif
     u->ip = strip(ip);
     u->fp = fp;
+    u->lr = 0;
     u->exact = false;
     return true;
+}
+
+/*
+ * The rule cannot be followed, but the chain of frames can. On aarch64, where the procedure call
+ * standard asks for one: libunwind 1.6 cannot read the tables of code that signs its return
+ * addresses, and takes them to be in lr, where nobody has them who has made a call; and after a
+ * step along the chain it is not known where the stack is.
+ */
+static bool has_chain_only(const struct unwind *u, const struct rule *r)
+{
+    if (r->kind == RULE_SP)
+        return u->sp_lost || (r->ra == 0 && u->lr == 0);
+    return r->kind == RULE_CHAIN || (r->kind == RULE_SIGNAL && u->sp_lost);
 }
 
 static bool follow_signal(struct unwind *u)
@@ -109,6 +127,7 @@ static bool follow_signal(struct unwind *u)
     u->sp = sp;
     u->fp = fp;
     u->lr = lr;
+    u->sp_lost = false;
     u->exact = true;
     return true;
 }
@@ -144,6 +163,7 @@ void unwind_begin(struct unwind *u)
     u->room = u->window ? sizeof(u->window->words) : sizeof(u->spare);
     u->size = 0;
     u->start = 0;
+    u->sp_lost = false;
     find_rule(u);
 }
 
@@ -151,10 +171,10 @@ enum unwind_result unwind_step(struct unwind *u)
 {
     enum rule_kind kind = u->rule.kind;
     bool went = false;
-    if (kind == RULE_SP || kind == RULE_FP)
-        went = follow_table(u, &u->rule);
-    else if (kind == RULE_CHAIN)
+    if (has_chain_only(u, &u->rule))
         went = follow_chain(u);
+    else if (kind == RULE_SP || kind == RULE_FP)
+        went = follow_table(u, &u->rule);
     else if (kind == RULE_SIGNAL)
         went = follow_signal(u);
     if (went)

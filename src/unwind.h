@@ -41,6 +41,7 @@ struct unwind {
     bool exact;   /* ip is where it is, not where a call returns to */
     /* private */
     struct rule rule;
+    bool sp_lost; /* sp is not where the stack ends, but below that */
     long pid;
     struct unwind_window *window; /* NULL: spare */
     uint64_t *words;
