@@ -122,7 +122,8 @@
       "REMAP_TRAP=always sets it all the same")                                                    \
     X(LIBSECCOMP, "libseccomp", "libseccomp.so.2 cannot be loaded")                                \
     X(FILTER, "filter", "the kernel refuses the filter")                                           \
-    X(SIGNAL, "signal", "SIGSYS cannot be handled here")
+    X(SIGNAL, "signal", "SIGSYS cannot be handled here")                                           \
+    X(PROC, "proc", "/proc/self is not there")
 
 /* What the probe asks. */
 #define REMAP_FEATURES(X)                                                                          \

@@ -6,7 +6,7 @@
 packages=(
     build-essential meson ninja-build pkg-config
     libsmartcols-dev libjansson-dev libseccomp-dev libunwind-dev libdw-dev libcmocka-dev
-    luajit jq openjdk-17-jdk-headless
+    luajit jq mandoc openjdk-17-jdk-headless
     # The programs of tests/programs; ld.gold comes with binutils.
     python3 ruby php-cli qemu-user stress-ng sqlite3 binutils
 )

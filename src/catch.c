@@ -29,7 +29,8 @@ static void tell(enum remap_way way, enum remap_why why, long error)
         text_add(&t, ")");
     }
     text_add(&t, "; such calls go to the kernel as they are");
-    log_write(process_options(), LOG_WARN, message);
+    /* Whole families of programs are refused for what they could start: shells, say. */
+    log_write(process_options(), why == REMAP_WHY_CHILDREN ? LOG_INFO : LOG_WARN, message);
 }
 
 void catch_begin(const struct catch_entries *entries, char *const *envp)

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/mman.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -321,6 +322,22 @@ typedef uint64_t k_sigset;
 static inline long k_sigprocmask(int how, const k_sigset *set, k_sigset *old)
 {
     return k_syscall6(SYS_rt_sigprocmask, how, (long)set, (long)old, (long)sizeof(k_sigset), 0, 0);
+}
+
+static inline long k_sigpending(k_sigset *set)
+{
+    return k_syscall6(SYS_rt_sigpending, (long)set, (long)sizeof(k_sigset), 0, 0, 0, 0);
+}
+
+static inline long k_sigtimedwait(const k_sigset *set, const struct timespec *timeout)
+{
+    return k_syscall6(SYS_rt_sigtimedwait, (long)set, 0, (long)timeout, (long)sizeof(k_sigset), 0,
+                      0);
+}
+
+static inline long k_ppoll(struct pollfd *fds, unsigned count, const struct timespec *timeout)
+{
+    return k_syscall6(SYS_ppoll, (long)fds, count, (long)timeout, 0, 0, 0);
 }
 
 /* struct sigaction as rt_sigaction(2) takes it. */

@@ -64,8 +64,9 @@ static long next_mremap(const struct wrap_call *c)
 /* Before the constructor: another library's constructor may move memory. */
 static void ensure_init(void)
 {
+    /* (In .preinit_array libc has no environment yet; until there is one we are inert.) */
     static bool done;
-    if (!done) {
+    if (!done && environ) {
         done = true;
         process_init(environ);
     }

@@ -80,6 +80,13 @@ void process_set_way(enum remap_way way, enum remap_why why, long error)
     };
 }
 
+long process_threads(void)
+{
+    struct stat st = {0};
+    long ret = k_fstatat(AT_FDCWD, "/proc/self/task", &st, 0);
+    return k_failed(ret) ? ret : (long)st.st_nlink - 2; /* proc(5): each is a directory there */
+}
+
 void process_saw_userfaultfd(void)
 {
     atomic_store_explicit(&other_uffd, true, memory_order_relaxed);

@@ -51,6 +51,9 @@ const struct remap_options *process_options(void);
  * other threads exist: from the constructor. `error`: a negative errno, or 0. */
 void process_set_way(enum remap_way way, enum remap_why why, long error);
 
+/* How many threads this process has, or a negative errno. */
+long process_threads(void);
+
 /* The state, made if need be; NULL: it cannot be had (no memory, no room for VMAs), or another
  * thread is still making it after the patience for that has run out. */
 struct process *process_get(void);

@@ -6,6 +6,7 @@
 
 #include "kernel.h"
 #include "page_size.h"
+#include "process.h"
 #include "vma.h"
 
 /* A jump to an address of 64 bits, and what in the old code shows that it is what we think. */
@@ -23,11 +24,49 @@ static void make_jump(unsigned char jump[JUMP_SIZE], uintptr_t target)
     __builtin_memcpy(jump + sizeof(indirect), &target, sizeof(target));
 }
 
+/*
+ * The first instruction stays: uprobes (perf, bpftrace) put a breakpoint on it, execute what the
+ * *file* has there out of line, and go on behind it. It is endbr64, or it makes the frame, which
+ * the entry below takes back.
+ */
+__attribute__((used, visibility("hidden"))) long redirect_frame;
+__attribute__((used, visibility("hidden"))) uintptr_t redirect_target;
+void redirect_entry(void);
+__asm__(".text\n"
+        ".type redirect_entry, @function\n"
+        ".hidden redirect_entry\n"
+        ".globl redirect_entry\n"
+        "redirect_entry:\n"
+        "    endbr64\n"
+        "    addq redirect_frame(%rip), %rsp\n"
+        "    jmpq *redirect_target(%rip)\n"
+        ".size redirect_entry, . - redirect_entry\n");
+
+/* How many bytes stay, and where the jump behind them has to go for `target`. */
+static size_t keep_first(const unsigned char code[LANDING_SIZE], uintptr_t target, uintptr_t *to)
+{
+    *to = target;
+    if (__builtin_memcmp(code, landing, LANDING_SIZE) == 0)
+        return LANDING_SIZE;
+    /* sub $imm8, %rsp: 4 bytes as well. */
+    if (code[0] != 0x48 || code[1] != 0x83 || code[2] != 0xec || code[3] > 0x7f)
+        return 0;
+    redirect_frame = code[3];
+    redirect_target = target;
+    *to = (uintptr_t)&redirect_entry;
+    return 4;
+}
+
 /* A jump or a breakpoint: someone else was here first. */
 static bool is_taken(const unsigned char *code)
 {
-    return code[0] == 0xe9 || code[0] == 0xeb || code[0] == 0xcc ||
-           (code[0] == 0xff && code[1] == 0x25);
+    /* A breakpoint anywhere in what is to be overwritten will be taken away again, and what it
+     * stood for put back. */
+    for (size_t i = 0; i < JUMP_SIZE; i++) {
+        if (code[i] == 0xcc)
+            return true;
+    }
+    return code[0] == 0xe9 || code[0] == 0xeb || (code[0] == 0xff && code[1] == 0x25);
 }
 #elif defined(__aarch64__)
 enum { JUMP_SIZE = 16, LANDING_SIZE = 4 };
@@ -43,6 +82,14 @@ static void make_jump(unsigned char jump[JUMP_SIZE], uintptr_t target)
     static const unsigned char indirect[8] = {0x50, 0x00, 0x00, 0x58, 0x00, 0x02, 0x1f, 0xd6};
     __builtin_memcpy(jump, indirect, sizeof(indirect));
     __builtin_memcpy(jump + sizeof(indirect), &target, sizeof(target));
+}
+
+/* What stays, as above. (Where there is no landing gate nothing can: a uprobe at the entry that is
+ * set afterwards breaks the jump.) */
+static size_t keep_first(const unsigned char code[LANDING_SIZE], uintptr_t target, uintptr_t *to)
+{
+    *to = target;
+    return __builtin_memcmp(code, landing, LANDING_SIZE) == 0 ? LANDING_SIZE : 0;
 }
 
 /* b, or brk: someone else was here first. */
@@ -70,16 +117,6 @@ static unsigned char *find(size_t *size)
         return NULL;
     *size = symbol->st_size;
     return code;
-}
-
-/* proc(5): each thread is a directory there. */
-static enum remap_why check_threads(long *error)
-{
-    struct stat st = {0};
-    *error = k_fstatat(AT_FDCWD, "/proc/self/task", &st, 0);
-    if (k_failed(*error))
-        return REMAP_WHY_WRITE;
-    return st.st_nlink == 3 ? REMAP_WHY_NONE : REMAP_WHY_THREADS;
 }
 
 static bool contains_the_call(const unsigned char *code, size_t size)
@@ -122,7 +159,14 @@ static long overwrite(unsigned char *at, const unsigned char *bytes, size_t size
      * the bytes that matter cannot be written in part. */
     unsigned char old[JUMP_SIZE + LANDING_SIZE];
     __builtin_memcpy(old, at, size);
-    long ret = k_pwrite((int)fd, old, size, (uintptr_t)at);
+    /* Is this really our memory? (Another file may be mounted there; an emulator's addresses are
+     * not the host's.) */
+    unsigned char seen[sizeof(old)];
+    long ret = k_pread((int)fd, seen, size, (uintptr_t)at);
+    if (!k_failed(ret) && (ret != (long)size || __builtin_memcmp(seen, old, size) != 0))
+        ret = -EIO;
+    if (ret == (long)size)
+        ret = k_pwrite((int)fd, old, size, (uintptr_t)at);
     if (ret == (long)size)
         ret = k_pwrite((int)fd, bytes, size, (uintptr_t)at);
     k_close((int)fd);
@@ -139,19 +183,22 @@ enum remap_why redirect_install(void *(*target)(void *, unsigned long, unsigned 
     unsigned char *code = find(&size);
     if (!code)
         return REMAP_WHY_LIBC;
-    size_t skip = size >= LANDING_SIZE && __builtin_memcmp(code, landing, LANDING_SIZE) == 0
-                      ? LANDING_SIZE
-                      : 0;
-    if (size < skip + JUMP_SIZE || is_taken(code + skip) || !contains_the_call(code, size))
+    uintptr_t to = 0;
+    size_t skip = size >= LANDING_SIZE ? keep_first(code, (uintptr_t)target, &to) : 0;
+    if (size < LANDING_SIZE + JUMP_SIZE || is_taken(code + skip) || !contains_the_call(code, size))
         return REMAP_WHY_CODE;
-    enum remap_why why = check_threads(error);
-    if (why == REMAP_WHY_NONE)
-        why = check_mapping((uintptr_t)code, (uintptr_t)code + skip + JUMP_SIZE, error);
+    long threads = process_threads();
+    if (k_failed(threads)) {
+        *error = threads;
+        return REMAP_WHY_PROC;
+    }
+    if (threads != 1)
+        return REMAP_WHY_THREADS;
+    enum remap_why why = check_mapping((uintptr_t)code, (uintptr_t)code + skip + JUMP_SIZE, error);
     if (why != REMAP_WHY_NONE)
         return why;
-    /* On aarch64 code without a landing gets none: then nothing lands there but direct calls. */
     unsigned char jump[JUMP_SIZE];
-    make_jump(jump, (uintptr_t)target);
+    make_jump(jump, to);
     k_sigset all = ~(k_sigset)0; /* a handler might call mremap() half way */
     k_sigset saved;
     *error = k_sigprocmask(SIG_SETMASK, &all, &saved);

@@ -120,6 +120,9 @@ static long arm(void)
     if (is_handled(&other))
         flags |= (unsigned)other.flags & SA_ONSTACK;
     act.flags |= flags & (SA_ONSTACK | SA_RESTART);
+    /* From the first instruction of the handler on the program's SIGSYS waits: signals must not
+     * pile up frames before deliver() has blocked what the program's action says. */
+    act.mask = SIGNALS_BIT(SIGNALS_STAND_IN);
     long ret = k_rt_sigaction(SIGSYS, &act, NULL);
     return k_failed(ret) ? ret : k_rt_sigaction(SIGNALS_STAND_IN, &act, NULL);
 }
@@ -191,6 +194,12 @@ static void queue_again(const siginfo_t *info)
 
 bool signals_has_waited(siginfo_t *info)
 {
+    /* Where RLIMIT_SIGPENDING is used up the kernel keeps the signal and forgets the rest. */
+    bool lost = info->si_code == SI_USER && info->si_pid == 0 && info->si_errno == 0;
+    if (lost) {
+        info->si_signo = SIGSYS;
+        return true;
+    }
     if ((info->si_errno & ~MARK_CODE) != MARK || info->si_code > 0)
         return false;
     if (info->si_errno & MARK_CODE)
@@ -229,8 +238,8 @@ static void deliver(int sig, siginfo_t *info, ucontext_t *context, bool forced)
     bool differed = signals_mask_differs;
     put_mask(context, before);
     signals_mask_differs = signals_differ(before | block);
-    block = signals_to_kernel(block);
-    k_sigprocmask(SIG_BLOCK, &block, NULL);
+    block = signals_to_kernel(before | block);
+    k_sigprocmask(SIG_SETMASK, &block, NULL);
     ((void (*)(int, siginfo_t *, void *))action.handler)(sig, info, context);
     signals_mask_differs = differed;
     /* What it made of the mask takes effect when we return. */

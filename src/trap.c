@@ -9,6 +9,7 @@
 #include <ucontext.h>
 
 #include "kernel.h"
+#include "process.h"
 #include "signals.h"
 #include "starts.h"
 #include "text.h"
@@ -232,13 +233,6 @@ static int load_filter(const struct library *l)
     return ret;
 }
 
-/* proc(5): each thread is a directory there. One that has SIGSYS blocked would be killed. */
-static bool has_threads(void)
-{
-    struct stat st = {0};
-    return k_failed(k_fstatat(AT_FDCWD, "/proc/self/task", &st, 0)) || st.st_nlink != 3;
-}
-
 static enum remap_why set_filter(long *error)
 {
     struct library library;
@@ -273,7 +267,13 @@ enum remap_why trap_install(long (*performer)(const struct wrap_call *), bool wa
         return REMAP_WHY_NONE;
     if (how == TRAP_GUARDED && (starts_others() || !starts_others_with_us(envp)))
         return REMAP_WHY_CHILDREN;
-    if (has_threads())
+    /* A thread that has SIGSYS blocked would be killed. */
+    long threads = process_threads();
+    if (k_failed(threads)) {
+        *error = threads;
+        return REMAP_WHY_PROC;
+    }
+    if (threads != 1)
         return REMAP_WHY_THREADS;
     return set_filter(error);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A preload library whose constructor runs before the shim's and does to libc's mremap() what
- * MEDDLE says: seal (its mapping), thread (starts one), jump (another hook stands there), code
- * (the system call is not where it is known to be).
+ * MEDDLE says: seal (its mapping), thread (starts one), jump (another hook stands there), trap (a
+ * debugger's breakpoint behind the first instruction), code (the system call is not where it is
+ * known to be).
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -38,7 +39,9 @@ __attribute__((constructor)) static void meddle(void)
 {
 #if defined(__aarch64__)
     static const unsigned char jump[] = {0, 0, 0, 0x14};
+    static const unsigned char breakpoint[] = {0, 0, 0x20, 0xd4};
 #else
+    static const unsigned char breakpoint[] = {0xcc};
     static const unsigned char jump[] = {0xe9, 0, 0, 0, 0};
 #endif
     const char *what = getenv("MEDDLE");
@@ -55,6 +58,8 @@ __attribute__((constructor)) static void meddle(void)
             _exit(99);
     } else if (strcmp(what, "jump") == 0) {
         write_code(code, jump, sizeof(jump));
+    } else if (strcmp(what, "trap") == 0) {
+        write_code(code + 8, breakpoint, sizeof(breakpoint));
     } else if (strcmp(what, "code") == 0) {
         unsigned char nothing[128];
         memset(nothing, 0x90, sizeof(nothing));

@@ -375,6 +375,12 @@ static void other_hook(void)
     CHECK(memcmp(original + 8, libc_code() + 8, sizeof(original) - 8) == 0);
 }
 
+static void breakpoint_inside(void)
+{
+    with_meddler("trap");
+    expect_refusal(REMAP_WHY_CODE);
+}
+
 static void other_code(void)
 {
     with_meddler("code");
@@ -400,7 +406,7 @@ static void no_proc(void)
     }
     struct remap_stats s = stats_now();
     CHECK_EQ(s.ways[REMAP_WAY_REALLOC].seen, 0);
-    CHECK_EQ(s.ways[REMAP_WAY_REALLOC].why, REMAP_WHY_WRITE);
+    CHECK_EQ(s.ways[REMAP_WAY_REALLOC].why, REMAP_WHY_PROC);
     CHECK_EQ(s.ways[REMAP_WAY_REALLOC].error, ENOENT);
     struct buffer b;
     buffer_start(&b, 1);
@@ -431,6 +437,87 @@ static void reason_is_told(void)
     unlink(getenv("REALLOC_LOG"));
 }
 
+/* ---- what is said, to whom ---- */
+
+/* Starts a program in which the way is refused, with this as its standard error. */
+static pid_t start_refused(int standard_error)
+{
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        char path[600];
+        ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 32);
+        int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        path[n > 0 ? n : 0] = '\0';
+        memcpy(strrchr(path, '/') + 1, "mover", 6);
+        unsetenv("REMAP_LOG_FILE");
+        dup2(nothing, 0);
+        dup2(standard_error, 2);
+        execl(path, "mover", (char *)NULL);
+        _exit(98);
+    }
+    return pid;
+}
+
+/* Nobody reads it any more: no SIGPIPE. */
+static void told_to_nobody(void)
+{
+    int ends[2];
+    with_meddler("jump");
+    CHECK_OK(pipe2(ends, O_CLOEXEC));
+    close(ends[0]);
+    CHECK_EQ(test_wait(start_refused(ends[1])), 0);
+}
+
+/* It is full, and will not be read before the program has ended. */
+static void told_in_vain(void)
+{
+    static const char rubbish[4096];
+    int ends[2];
+    with_meddler("jump");
+    CHECK_OK(pipe2(ends, O_CLOEXEC | O_NONBLOCK));
+    while (write(ends[1], rubbish, sizeof(rubbish)) > 0) {
+    }
+    CHECK_EQ(errno, EAGAIN);
+    CHECK_EQ(fcntl(ends[1], F_SETFL, 0), 0);
+    CHECK_EQ(test_wait(start_refused(ends[1])), 0);
+}
+
+/* ---- a probe at the entry ---- */
+
+#if defined(__x86_64__)
+/*
+ * What a uprobe makes of a call: the first instruction, as the file has it, is executed elsewhere,
+ * and the rest goes on behind it.
+ */
+static void probed_entry(void)
+{
+    unsigned char first[4];
+    unsigned char *code = mmap(NULL, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mremap_function function;
+    CHECK(code != MAP_FAILED);
+    code_in_file(first, sizeof(first));
+    if (memcmp(first, "\xf3\x0f\x1e\xfa", 4) != 0 && memcmp(first, "\x48\x83\xec", 3) != 0)
+        test_skip("the first instruction of this libc's mremap() cannot stay");
+    uintptr_t behind = (uintptr_t)libc_code() + sizeof(first);
+    memcpy(code, first, sizeof(first));
+    memcpy(code + 4, "\xff\x25\0\0\0\0", 6);
+    memcpy(code + 10, &behind, sizeof(behind));
+    CHECK_OK(mprotect(code, PAGE, PROT_READ | PROT_EXEC));
+    *(void **)&function = code;
+    char *src = piece(4 * PAGE, 3);
+    char *dst = island(4 * PAGE);
+    CHECK_PTR(function(src, 4 * PAGE, 4 * PAGE, MOVE_TO, dst), dst);
+    CHECK_HOLDS(dst, 4 * PAGE, 3);
+    CHECK_EQ(stats_now().ways[REMAP_WAY_REALLOC].calls, 1);
+}
+#else
+static void probed_entry(void)
+{
+    test_skip("only for x86-64");
+}
+#endif
+
 static const struct test_case cases[] = {
     {"grown", grown, CATCH},
     {"not_asked", not_asked, "REMAP_CATCH="},
@@ -444,9 +531,13 @@ static const struct test_case cases[] = {
     {"sealed", sealed, CATCH},
     {"other_threads", other_threads, CATCH},
     {"other_hook", other_hook, CATCH},
+    {"breakpoint_inside", breakpoint_inside, CATCH},
     {"other_code", other_code, CATCH},
     {"no_proc", no_proc, CATCH},
     {"reason_is_told", reason_is_told, CATCH},
+    {"told_to_nobody", told_to_nobody, CATCH},
+    {"told_in_vain", told_in_vain, CATCH},
+    {"probed_entry", probed_entry, CATCH},
 };
 
 int main(int argc, char **argv)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -565,6 +566,59 @@ static void storm(void)
     CHECK_GE(signals_seen, 1);
 }
 
+/* ---- many, and too many ---- */
+
+static volatile sig_atomic_t handlers_inside;
+static volatile sig_atomic_t handlers_inside_most;
+
+static void nest(int sig)
+{
+    (void)sig;
+    handlers_inside++;
+    if (handlers_inside > handlers_inside_most)
+        handlers_inside_most = handlers_inside;
+    handlers_inside--;
+}
+
+/* However fast they come, one is handled after the other. */
+static void flood(void)
+{
+    need_trap();
+    struct sigaction action = {.sa_handler = nest, .sa_flags = SA_RESTART};
+    CHECK_OK(sigaction(SIGSYS, &action, NULL));
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        for (int i = 0; i < 100000; i++)
+            kill(getppid(), SIGSYS);
+        _exit(0);
+    }
+    CHECK_EQ(test_wait(pid), 0);
+    CHECK_EQ(handlers_inside_most, 1);
+    move_trapped();
+}
+
+/* The kernel drops what comes with a signal when too many are pending: it is SIGSYS still. */
+static void no_room_for_signals(void)
+{
+    need_trap();
+    struct rlimit none = {0, 0};
+    struct sigaction action = {.sa_sigaction = count_signal, .sa_flags = SA_SIGINFO};
+    sigset_t set;
+    if (geteuid() == 0) /* root is not limited */
+        CHECK_OK(setresuid(65534, 65534, 65534));
+    CHECK_OK(setrlimit(RLIMIT_SIGPENDING, &none));
+    CHECK_OK(sigaction(SIGSYS, &action, NULL));
+    sigemptyset(&set);
+    sigaddset(&set, SIGSYS);
+    CHECK_OK(sigprocmask(SIG_BLOCK, &set, NULL));
+    CHECK_OK(kill(getpid(), SIGSYS));
+    CHECK_EQ(signals_seen, 0);
+    CHECK_OK(sigprocmask(SIG_UNBLOCK, &set, NULL));
+    CHECK_EQ(signals_seen, 1);
+    CHECK_EQ(signal_info.si_signo, SIGSYS);
+}
+
 static const struct test_case cases[] = {
     {"own_handler", own_handler, TRAP},
     {"own_filter", own_filter, TRAP},
@@ -581,6 +635,8 @@ static const struct test_case cases[] = {
     {"pending", pending, TRAP},
     {"old_functions", old_functions, TRAP},
     {"storm", storm, TRAP},
+    {"flood", flood, TRAP},
+    {"no_room_for_signals", no_room_for_signals, TRAP},
 };
 
 int main(int argc, char **argv)
