@@ -54,8 +54,10 @@ static size_t capture(struct unwind *u, uint64_t *frames)
         if (result != UNWIND_CALLER && result != UNWIND_SIGNAL)
             break;
         bool was_call = result == UNWIND_CALLER;
-        if (depth == 0 && (is_own(u->ip) || u->rule.kind == RULE_SIGNAL)) {
-            own++; /* the handler that caught a system call is ours, and what the kernel put */
+        /* The handler that caught a system call is ours, and what the kernel put there. Further
+         * out: a move that a handler of the program's has interrupted. */
+        if (is_own(u->ip) || (depth == 0 && u->rule.kind == RULE_SIGNAL)) {
+            own++;
             continue;
         }
         /* A trapped system call is the instruction before, as a call is. */

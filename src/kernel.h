@@ -291,6 +291,11 @@ static inline long k_getdents64(int fd, void *buf, size_t len)
     return k_syscall6(SYS_getdents64, fd, (long)buf, (long)len, 0, 0, 0);
 }
 
+static inline long k_sigaltstack(const stack_t *set, stack_t *old)
+{
+    return k_syscall6(SYS_sigaltstack, (long)(uintptr_t)set, (long)(uintptr_t)old, 0, 0, 0, 0);
+}
+
 static inline long k_getpid(void)
 {
     return k_syscall6(SYS_getpid, 0, 0, 0, 0, 0, 0);

@@ -260,7 +260,17 @@ static bool has_room(long pid)
 {
     char here;
     char byte;
+    stack_t alternate = {.ss_flags = SS_DISABLE};
     uintptr_t at = (uintptr_t)&here;
+    /* What lies below an alternate stack is often memory of the program, and no guard. A little
+     * below it we are if it has overflowed already: that the kernel does not call on the stack. */
+    if (!k_failed(k_sigaltstack(NULL, &alternate)) && (alternate.ss_flags & SS_DISABLE) == 0) {
+        uintptr_t base = (uintptr_t)alternate.ss_sp;
+        if (at - base < alternate.ss_size)
+            return at - base >= RULES_ROOM;
+        if (base - at < RULES_ROOM)
+            return false;
+    }
     uintptr_t top = getauxval(AT_RANDOM); /* above the main stack, which grows when it is used */
     if (at < top && top - at < (8ul << 20))
         return true;

@@ -16,7 +16,7 @@
  *   - Its own check of addresses, a write to a pipe whose numbers the program may have reused by
  *     then, is never used; the pipe is moved out of the way of the low descriptor numbers.
  *   - It is the library for other processes (libunwind-<arch>.so.8) with an address space of our
- *     own: nothing is shared with a program that uses libunwind.so.8 itself.
+ *     own: no state is shared with a program that uses libunwind.so.8 itself.
  *
  * An answer is kept for as long as the process lives: where an object was unloaded and another one
  * is in its place by now, it may be wrong. Who follows it must expect that.

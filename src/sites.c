@@ -3,9 +3,6 @@
 
 #include <stdbool.h>
 
-/* So far from its place a site may lie: what a move from an unknown site costs when all is full. */
-#define PROBES 32u
-
 void sites_describe(struct remap_stats_sites *t, uint32_t depth)
 {
     t->capacity = SITES_CAPACITY;
@@ -36,7 +33,7 @@ static uint64_t hash(enum remap_way way, const uint64_t *frames, size_t depth)
 static struct remap_stats_site *slot_of(struct remap_stats_sites *t, uint64_t key)
 {
     struct remap_stats_site *slots = (struct remap_stats_site *)(t + 1);
-    for (uint32_t i = 0; i < PROBES; i++) {
+    for (uint32_t i = 0; i < SITES_CAPACITY; i++) {
         struct remap_stats_site *s = slots + ((key + i) & (SITES_CAPACITY - 1));
         uint64_t there = __atomic_load_n(&s->key, __ATOMIC_RELAXED);
         if (there == 0 && __atomic_compare_exchange_n(&s->key, &there, key, false, __ATOMIC_RELAXED,

@@ -240,13 +240,15 @@ static void small_stack(void)
     CHECK_EQ(now.stats.counters.moves, 4);
 }
 
-/* A handler on a stack with little room and nothing below: what is unknown stays unknown. */
-static void small_signal_stack(void)
+/* A handler on a stack with little room: what is unknown stays unknown. Below the stack is a page
+ * of this protection, whose contents are the program's. */
+static void on_small_signal_stack(int below)
 {
     size_t size = 8 * KIB;
     char *area = reserve(size + 2 * PAGE);
-    map_at(area + PAGE, size, RW);
-    map_at(area, PAGE, PROT_NONE);
+    map_at(area, size + PAGE, RW);
+    fill(area, PAGE, 5);
+    CHECK_OK(mprotect(area, PAGE, below));
     stack_t stack = {.ss_sp = area + PAGE, .ss_size = size};
     if (sigaltstack(&stack, NULL) != 0) {
         test_skip("a signal stack needs more than 8 KiB here");
@@ -262,6 +264,18 @@ static void small_signal_stack(void)
     read_table();
     CHECK_EQ(now.stats.counters.moves, 11);
     CHECK(now.head.dropped == before || now.head.dropped == before + 10);
+    CHECK_OK(mprotect(area, PAGE, PROT_READ));
+    CHECK_HOLDS(area, PAGE, 5);
+}
+
+static void small_signal_stack(void)
+{
+    on_small_signal_stack(PROT_NONE);
+}
+
+static void signal_stack_in_memory(void)
+{
+    on_small_signal_stack(RW);
 }
 
 /* libunwind's pipe is not where the program's own descriptors go. */
@@ -356,6 +370,7 @@ static const struct test_case cases[] = {
     {"jit_frames", jit_frames, DEEP},
     {"small_stack", small_stack, DEEP},
     {"small_signal_stack", small_signal_stack, DEEP},
+    {"signal_stack_in_memory", signal_stack_in_memory, DEEP},
     {"low_descriptors", low_descriptors, DEEP},
     {"closed_descriptors", closed_descriptors, DEEP},
     {"library_missing", library_missing, DEEP},

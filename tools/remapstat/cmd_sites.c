@@ -37,7 +37,7 @@ static const struct column columns[SITE_COLUMNS] = {
     {"BYTES", "bytes", "address range that they moved", COLUMN_RIGHT, 7},
     {"RELOCATED", "relocated", "of these moves, relocations", COLUMN_RIGHT, 9},
     {"MERGED", "merged", "sides on which relocated ranges merged", COLUMN_RIGHT, 7},
-    {"TIME", "time_ns", "time that the relocations took", COLUMN_RIGHT, 8},
+    {"TIME", "time_ns", "time that the moves took that were timed", COLUMN_RIGHT, 8},
     {"VIA", "via", "the way by which the calls arrived", 0, 7},
     {"DEPTH", "depth", "frames that are known", COLUMN_RIGHT, 5},
     {"SITE", "site", "the innermost frame", 0, 4},
@@ -303,28 +303,51 @@ static int find_file(pid_t pid, struct remap_stats *stats)
     return s.fd;
 }
 
+/* Of the files of one name in a directory, "PID" and "PID.n" (n: what it executed later, if the
+ * earlier file was kept), the latest. Replaces *best and *stats if it is later than that. */
+static void find_latest(int dir, pid_t pid, int *best, struct remap_stats *stats)
+{
+    char name[DISPLAY_UNIT], why[STATSFILE_WHY];
+    struct remap_stats found = {0};
+
+    for (unsigned n = 0; n <= 16; n++) { /* as many as the library makes */
+        int fd;
+        if (n == 0)
+            snprintf(name, sizeof(name), "%d", (int)pid);
+        else
+            snprintf(name, sizeof(name), "%d.%u", (int)pid, n);
+        fd = statsfile_openat(dir, name);
+        if (fd < 0)
+            continue;
+        if (statsfile_load(fd, &found, why) == STATSFILE_GOOD &&
+            found.identity.pid == (uint32_t)pid &&
+            (*best < 0 || found.identity.started_ns > stats->identity.started_ns)) {
+            if (*best >= 0)
+                close(*best);
+            *best = fd;
+            *stats = found;
+        } else {
+            close(fd);
+        }
+    }
+}
+
 /* The file that a process has left behind (REMAP_STATS=keep). -1: none. */
 static int find_left_file(pid_t pid, struct remap_stats *stats)
 {
     struct remap_options o;
-    char path[512], name[DISPLAY_UNIT], why[STATSFILE_WHY];
+    char path[512];
+    int best = -1;
 
     options_parse(&o, environ);
-    snprintf(name, sizeof(name), "%d", (int)pid);
     for (unsigned n = 0; stats_dir_path(path, sizeof(path), &o, n); n++) {
-        int dir = stats_dir_open(path), fd;
+        int dir = stats_dir_open(path);
         if (dir < 0)
             continue;
-        fd = statsfile_openat(dir, name);
+        find_latest(dir, pid, &best, stats);
         close(dir);
-        if (fd < 0)
-            continue;
-        if (statsfile_load(fd, stats, why) == STATSFILE_GOOD &&
-            stats->identity.pid == (uint32_t)pid)
-            return fd;
-        close(fd);
     }
-    return -1;
+    return best;
 }
 
 /* Fills in *s; an exit status. */

@@ -38,7 +38,7 @@ static bool wait_for(int fd, int64_t deadline)
 
     for (;;) {
         int64_t left = deadline - now_ms();
-        int n = poll(&p, 1, left > 0 ? (int)left : 0);
+        int n = left > 0 ? poll(&p, 1, (int)left) : 0; /* one that never stops talking, too */
         if (n >= 0 || errno != EINTR)
             return n > 0;
     }

@@ -32,8 +32,8 @@ static bool has_access(const struct mapping *m)
 static bool inside_heap(const struct mappings *m, size_t i)
 {
     return follows(m, i) && follows(m, i + 1) && m->list[i].end <= COMPRESSED_REACH &&
-           mapping_is_open(&m->list[i - 1]) && has_access(&m->list[i - 1]) &&
-           mapping_is_open(&m->list[i + 1]) && has_access(&m->list[i + 1]);
+           mapping_is_open(&m->list[i - 1]) && mapping_is_open(&m->list[i + 1]) &&
+           has_access(&m->list[i + 1]);
 }
 
 /* The archive, up to the class space behind it and that space. */

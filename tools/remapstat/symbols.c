@@ -3,6 +3,7 @@
 
 #include <elfutils/libdwfl.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,6 +16,7 @@
 
 struct file {
     uint64_t start, end, inode;
+    char *name;
 };
 
 struct symbols {
@@ -40,7 +42,26 @@ static void note_file(const struct procfs_map *map, void *arg)
         if (!s->files)
             out_of_memory();
     }
-    s->files[s->count++] = (struct file){map->start, map->end, map->inode};
+    s->files[s->count++] = (struct file){map->start, map->end, map->inode, strdup(map->name)};
+}
+
+/* (dwfl_linux_proc_report() gives up where two names of one file are mapped next to each other.) */
+static bool report(struct symbols *s)
+{
+    char vdso[32];
+
+    snprintf(vdso, sizeof(vdso), "[vdso: %d]", (int)s->p.pid);
+    dwfl_report_begin(s->dwfl);
+    for (size_t i = 0, n; i < s->count; i += n) {
+        const struct file *f = &s->files[i];
+        for (n = 1; i + n < s->count && f[n].inode == f->inode && f->inode && f->name &&
+                    f[n].name && strcmp(f[n].name, f->name) == 0;
+             n++)
+            ;
+        if (f->name)
+            dwfl_report_module(s->dwfl, f->inode ? f->name : vdso, f->start, f[n - 1].end);
+    }
+    return dwfl_report_end(s->dwfl, NULL, NULL) == 0;
 }
 
 /* The file that is mapped at `base`, not one that has taken its place or its name. */
@@ -70,6 +91,9 @@ static int find_elf(Dwfl_Module *module, void **userdata, const char *name, Dwar
             close(fd);
         return -1;
     }
+    /* Read, not mapped: whoever owns the file may cut it short meanwhile. */
+    elf_version(EV_CURRENT);
+    *elf = elf_begin(fd, ELF_C_READ, NULL);
     *file_name = strdup(name);
     return fd;
 }
@@ -91,6 +115,8 @@ void symbols_close(struct symbols *s)
     if (s->dwfl)
         dwfl_end(s->dwfl);
     perfmap_close(s->perfmap);
+    for (size_t i = 0; i < s->count; i++)
+        free(s->files[i].name);
     free(s->files);
     if (s->root >= 0)
         close(s->root);
@@ -102,7 +128,10 @@ void symbols_close(struct symbols *s)
 struct symbols *symbols_open(pid_t pid)
 {
     static const Dwfl_Callbacks callbacks = {.find_elf = find_elf,
-                                             .find_debuginfo = dwfl_standard_find_debuginfo};
+
+                                             /* By build ID only, below /usr/lib/debug: the name in
+                                              * .gnu_debuglink is the stranger's. */
+                                             .find_debuginfo = dwfl_build_id_find_debuginfo};
     struct symbols *s = calloc(1, sizeof(*s));
     struct procfs_status status;
 
@@ -118,8 +147,7 @@ struct symbols *symbols_open(pid_t pid)
     s->root = openat(s->p.dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
     s->dwfl = dwfl_begin(&callbacks);
     if (procfs_maps(&s->p, note_file, s) != 0 || procfs_status(&s->p, &status) != 0 || !s->dwfl ||
-        dwfl_linux_proc_report(s->dwfl, pid) != 0 || dwfl_report_end(s->dwfl, NULL, NULL) != 0 ||
-        procfs_status(&s->p, &status) != 0) {
+        !report(s) || procfs_status(&s->p, &status) != 0) {
         symbols_close(s);
         return NULL;
     }
