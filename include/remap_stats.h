@@ -35,7 +35,8 @@
  *   X(identifier, stable key, help)
  */
 #define REMAP_OUTCOMES(X)                                                                          \
-    X(PASSED, "passed", "handed to the kernel unchanged: not a move that concerns us")             \
+    X(PASSED, "passed",                                                                            \
+      "handed to the kernel unchanged: no move, no anonymous memory, or REMAP_POLICY=observe")     \
     X(IN_PLACE, "in_place", "grown without a move")                                                \
     X(NATIVE, "native", "moved by the kernel with its own relocation flag")                        \
     X(UFFD, "uffd", "relocated by the shim with UFFDIO_MOVE")                                      \
@@ -111,7 +112,7 @@
     X(NOT_ASKED, "not_asked", "not in REMAP_CATCH")                                                \
     X(INERT, "inert", "the library does nothing in this program")                                  \
     X(LIBC, "libc", "libc is not glibc, or has no mremap()")                                       \
-    X(CODE, "code", "the code of libc's mremap() is not known")                                    \
+    X(CODE, "code", "the code of libc's mremap() is not known, or somebody else has hooked it")    \
     X(THREADS, "threads",                                                                          \
       "other threads exist already: they may be running that code, or block SIGSYS")               \
     X(SEALED, "sealed", "the mapping of libc's code is sealed")                                    \

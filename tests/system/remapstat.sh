@@ -10,7 +10,7 @@ dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 mkdir -m 700 "$dir/stats"
 export REMAP_STATS_DIR=$dir/stats
-unset LD_PRELOAD REMAP_POLICY
+unset LD_PRELOAD REMAP_POLICY REMAP_CATCH
 keys=(pid comm vmas runs limit tier policy calls moves relocated merged saved bytes_moved)
 
 fail() {
@@ -25,6 +25,11 @@ expect() {
     "$@" >"$dir/out" 2>"$dir/err" </dev/null
     status=$?
     ((status == want)) || fail "status $status, not $want: $* ($(tail -n 3 "$dir/err"))"
+}
+
+# said TEXT: what stands in the last messages
+said() {
+    grep -q -- "$1" "$dir/err" || fail "no '$1' in the messages: $(cat "$dir/err")"
 }
 
 # start_mover: a shimmed process that has moved memory, as the coprocess with pid $pid
@@ -132,6 +137,18 @@ json_env() {
     "$json" array variable value from <"$dir/out" || fail "$(cat "$dir/out")"
     grep -q lots "$dir/out" || fail "the bad value is not shown"
     expect 0 "$remapstat" env
+}
+
+# Nothing to sum up, and what can be told of why.
+run_nothing() {
+    expect 0 "$remapstat" run --lib "$library" -- true
+    said 'no memory was moved .*try --catch symbol,syscall,realloc'
+    expect 0 "$remapstat" run --lib "$library" --catch realloc -- true
+    said 'no memory was moved'
+    ! grep -q 'try --catch' "$dir/err" || fail "advice that was followed: $(cat "$dir/err")"
+    mkdir -m 777 "$dir/open"
+    expect 0 env REMAP_STATS_DIR="$dir/open" "$remapstat" run --lib "$library" -- true
+    said 'no file can be made in .*/open (EPERM)'
 }
 
 usage() {

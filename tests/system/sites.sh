@@ -132,6 +132,24 @@ perf_map() {
     stop
 }
 
+# What a stranger's object says of where its debug information is, is not followed.
+debuglink() {
+    command -v objcopy >/dev/null || {
+        echo "skipped: objcopy (binutils) is not installed"
+        exit 77
+    }
+    mkdir "$dir/bin"
+    : >"$dir/bin/scene.debug"
+    objcopy --strip-debug --remove-section .note.gnu.build-id \
+        --add-gnu-debuglink="$dir/bin/scene.debug" "$helpers/sites_scene" "$dir/bin/sites_scene" ||
+        fail "objcopy"
+    rm "$dir/bin/scene.debug" && mkfifo "$dir/bin/scene.debug"
+    helpers=$dir/bin start REMAP_CALLERS=16
+    expect 0 timeout 20 "$remapstat" sites "$pid"
+    seen 'first_place+0x[0-9a-f]* (sites_scene)$'
+    stop
+}
+
 # A file of the program that is not the one that is mapped gives no names.
 replaced_file() {
     mkdir "$dir/bin"

@@ -44,8 +44,9 @@ static void show_identity(const struct view *v)
         return;
     }
     if (!v->has_stats) {
-        fact("statistics", "none yet: it has not moved memory under the shim, or REMAP_POLICY or "
-                           "REMAP_STATS is off");
+        fact("statistics",
+             "none yet: it has not moved memory under the shim, REMAP_POLICY or REMAP_STATS "
+             "is off, or no file could be made (REMAP_LOG=info says why)");
         if (v->problem[0])
             fact("", v->problem);
         return;

@@ -30,13 +30,13 @@
     X(MERGED, "MERGED", "merged", NUMBER, 7, "sides on which relocated ranges merged")             \
     X(SAVED, "SAVED", "saved", NUMBER, 7, "VMAs that went away because of a relocation")           \
     X(BYTES, "BYTES", "bytes_moved", BYTES, 7, "address range relocated")                          \
-    X(TIME, "TIME", "time_ns", NS, 8, "time spent in calls that moved")                            \
+    X(TIME, "TIME", "time_ns", NS, 8, "time spent in relocations")                                 \
     X(PASSED, "PASSED", "passed", NUMBER, 7, "calls handed to the kernel unchanged")               \
     X(IN_PLACE, "IN_PLACE", "in_place", NUMBER, 8, "calls that grew without a move")               \
     X(NATIVE, "NATIVE", "native", NUMBER, 7, "relocations by the kernel's own flag")               \
     X(UFFD, "UFFD", "uffd", NUMBER, 7, "relocations by UFFDIO_MOVE")                               \
     X(COPY, "COPY", "copy", NUMBER, 7, "relocations by copying the pages")                         \
-    X(PLAIN, "PLAIN", "plain", NUMBER, 7, "moves by plain mremap")                                 \
+    X(PLAIN, "PLAIN", "plain", NUMBER, 7, "moves that were to be relocated and were not")          \
     X(FAILED, "FAILED", "failed", NUMBER, 7, "calls that returned an error")                       \
     X(MERGED_LEFT, "MERGED_LEFT", "merged_left", NUMBER, 11, "merges with what ends there")        \
     X(MERGED_RIGHT, "MERGED_RIGHT", "merged_right", NUMBER, 12, "merges with what begins there")   \

@@ -53,7 +53,7 @@ static void help(void)
           "Options of run:\n"
           "     --lib PATH          the library, instead of the one that belongs to this command\n"
           "     --policy POLICY     REMAP_POLICY for COMMAND: off, observe, auto or always\n"
-          "     --engine LIST       REMAP_ENGINE for COMMAND: native, uffd, none\n"
+          "     --engine LIST       REMAP_ENGINE for COMMAND: native, uffd, copy, none\n"
           "     --log LEVEL         REMAP_LOG for COMMAND: error, warn, info or debug\n"
           "     --catch LIST        REMAP_CATCH for COMMAND: symbol, syscall, realloc, trap\n"
           "     --callers DEPTH     REMAP_CALLERS for COMMAND: frames to record, 0 to 32\n"

@@ -173,6 +173,32 @@ static void print_json(const struct harvest *h, const struct view *total, const 
     json_print(stderr, object, false);
 }
 
+/* Why there may be nothing to sum up: what can be told is told. */
+static void say_nothing_moved(const struct remap_options *o, uint64_t calls)
+{
+    char path[PATH_MAX], escaped[PATH_MAX], buf[DISPLAY_UNIT];
+    int error = 0;
+
+    for (unsigned n = 0; stats_dir_path(path, sizeof(path), o, n); n++) {
+        error = stats_dir_try(path);
+        if (error == 0 || error == -ENOENT)
+            break;
+    }
+    if (error != 0 && error != -ENOENT) {
+        say("no statistics: no file can be made in %s (%s); make room there, or set "
+            "REMAP_STATS_DIR to a directory of yours",
+            display_escape(escaped, sizeof(escaped), path), display_errno(buf, -error));
+        return;
+    }
+    say("no memory was moved under the shim (%" PRIu64
+        " calls of mremap seen): a program that does "
+        "not call mremap%s, a static or setuid program, or REMAP_POLICY=off or REMAP_EXE?",
+        calls,
+        options_catch(o, REMAP_WAY_REALLOC)
+            ? ""
+            : " (or only inside realloc(): try --catch symbol,syscall,realloc)");
+}
+
 void run_summarize(const struct args *a, uint64_t run_id, bool keep)
 {
     struct harvest h = {.run_id = run_id, .keep = keep};
@@ -192,9 +218,7 @@ void run_summarize(const struct args *a, uint64_t run_id, bool keep)
     else if (total.stats.counters.moves)
         print_table(&h, &total, a);
     else
-        say("no memory was moved under the shim (%" PRIu64 " calls of mremap seen): a program that "
-            "does not call mremap, a static or setuid program, or REMAP_POLICY=off?",
-            total.stats.counters.calls);
+        say_nothing_moved(&o, total.stats.counters.calls);
     if (!a->json && total.stats.counters.tier_moves[REMAP_TIER_NONE] != 0 &&
         total.stats.counters.relocated == 0)
         say("nothing was relocated: remapstat probe says what this kernel can do, remapstat PID "

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "remap_stats.h"
+
 bool stats_dir_path(char *out, size_t size, const struct remap_options *o, unsigned n)
 {
     if (o->stats_dir[0]) {
@@ -33,4 +35,21 @@ int stats_dir_open(const char *path)
         return -EPERM;
     }
     return fd;
+}
+
+int stats_dir_try(const char *path)
+{
+    int dir = stats_dir_open(path), fd, error = 0;
+
+    if (dir < 0)
+        return dir;
+    fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0)
+        error = errno == EOPNOTSUPP ? 0 : errno; /* a file system that cannot tell */
+    else
+        error = posix_fallocate(fd, 0, (off_t)sizeof(struct remap_stats));
+    if (fd >= 0)
+        close(fd);
+    close(dir);
+    return -error;
 }

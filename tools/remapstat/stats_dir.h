@@ -19,4 +19,8 @@ bool stats_dir_path(char *out, size_t size, const struct remap_options *o, unsig
 /* Opens such a directory if it is one and ours; else -errno. */
 int stats_dir_open(const char *path);
 
+/* 0, or why no file can be made in such a directory that is there: a negative errno. Leaves nothing
+ * behind. */
+int stats_dir_try(const char *path);
+
 #endif
