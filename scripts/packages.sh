@@ -14,6 +14,10 @@ packages=(
 kernel_packages=(
     qemu-system-x86 xz-utils python3 bsdextrautils util-linux debian-archive-keyring
 )
+# For its guests of another architecture (--arch aarch64).
+aarch64_packages=(
+    qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross binutils-aarch64-linux-gnu
+)
 # Either will do, and they exclude each other.
 command -v busybox >/dev/null || kernel_packages+=(busybox-static)
 

@@ -21,6 +21,7 @@
 
 #include "callers.h"
 #include "catch.h"
+#include "early_env.h"
 #include "gate.h"
 #include "kernel.h"
 #include "mremap_wrap.h"
@@ -64,11 +65,10 @@ static long next_mremap(const struct wrap_call *c)
 /* Before the constructor: another library's constructor may move memory. */
 static void ensure_init(void)
 {
-    /* (In .preinit_array libc has no environment yet; until there is one we are inert.) */
     static bool done;
-    if (!done && environ) {
+    if (!done) {
         done = true;
-        process_init(environ);
+        process_init(environ ? environ : (char **)(uintptr_t)early_environment());
     }
 }
 

@@ -92,11 +92,15 @@ static size_t keep_first(const unsigned char code[LANDING_SIZE], uintptr_t targe
     return __builtin_memcmp(code, landing, LANDING_SIZE) == 0 ? LANDING_SIZE : 0;
 }
 
-/* b, or brk: someone else was here first. */
+/* b, an indirect jump as ours, or a breakpoint anywhere in what is to be overwritten: someone else
+ * was here first. */
 static bool is_taken(const unsigned char *code)
 {
-    return (code[3] & 0xfc) == 0x14 || (code[3] == 0xd4 && (code[2] & 0xe0) == 0x20) ||
-           (code[3] == 0x58 && (code[0] & 0x1f) == 16);
+    for (size_t i = 0; i < JUMP_SIZE; i += 4) {
+        if (code[i + 3] == 0xd4 && (code[i + 2] & 0xe0) == 0x20)
+            return true;
+    }
+    return (code[3] & 0xfc) == 0x14 || (code[3] == 0x58 && (code[0] & 0x1f) == 16);
 }
 #endif
 

@@ -105,7 +105,8 @@ static void on_signal(int sig, siginfo_t *info, void *context);
 /*
  * Our handler runs where the program's would: on the alternate stack if its own action says so (an
  * alternate stack is as large as the program's handlers need), else where the system call was made.
- * SA_NODEFER: a trapped call inside of it must not kill.
+ * All signals are blocked when it begins, or a flood of SIGSYS would pile up frames; the call, and
+ * the program's own handler, are made with the masks that they would have had without us.
  */
 static long arm(void)
 {
@@ -113,16 +114,14 @@ static long arm(void)
     struct signals_action other = action_of(OF_STAND_IN);
     struct k_sigaction act = {
         .handler = (uintptr_t)&on_signal,
-        .flags = (unsigned long)(SA_SIGINFO | SA_NODEFER) | RESTORER_FLAGS,
+        .flags = (unsigned long)SA_SIGINFO | RESTORER_FLAGS,
         .restorer = RESTORER,
     };
     unsigned flags = is_handled(&own) ? (unsigned)own.flags : SA_RESTART;
     if (is_handled(&other))
         flags |= (unsigned)other.flags & SA_ONSTACK;
     act.flags |= flags & (SA_ONSTACK | SA_RESTART);
-    /* From the first instruction of the handler on the program's SIGSYS waits: signals must not
-     * pile up frames before deliver() has blocked what the program's action says. */
-    act.mask = SIGNALS_BIT(SIGNALS_STAND_IN);
+    act.mask = ~(k_sigset)0;
     long ret = k_rt_sigaction(SIGSYS, &act, NULL);
     return k_failed(ret) ? ret : k_rt_sigaction(SIGNALS_STAND_IN, &act, NULL);
 }

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <ucontext.h>
 
+#include "early_env.h"
 #include "kernel.h"
 #include "process.h"
 #include "signals.h"
@@ -93,8 +94,15 @@ static bool on_trap(siginfo_t *info, void *context)
     struct registers r = get_registers(context);
     if (r.arguments[5] == K_MREMAP_MARKER)
         return false; /* another filter's, which would trap what we do as well */
-    bool asks = r.arguments[4] == QUESTION && r.arguments[2] == 0;
-    put_result(context, asks ? TRAPPED : make_call(r.arguments));
+    if (r.arguments[4] == QUESTION && r.arguments[2] == 0) {
+        put_result(context, TRAPPED);
+        return true;
+    }
+    /* From here on as if in the call: a handler that interrupts us may make a trapped call, too. */
+    k_sigset mask;
+    __builtin_memcpy(&mask, &((ucontext_t *)context)->uc_sigmask, sizeof(mask));
+    k_sigprocmask(SIG_SETMASK, &mask, NULL);
+    put_result(context, make_call(r.arguments));
     return true;
 }
 
@@ -157,18 +165,10 @@ static bool was_not_inherited(void)
     return false;
 }
 
-/* Where the kernel put argc, argv and the environment; the loader's. Weak: libc is all we link. */
-extern void *__libc_stack_end __attribute__((weak));
-
 typedef bool (*inherited_function)(void);
 __attribute__((used)) static inherited_function choose(void)
 {
-    char *const *envp = NULL;
-    if (&__libc_stack_end != NULL && __libc_stack_end != NULL) {
-        char *const *stack = __libc_stack_end;
-        envp = stack + 1 + (long)*stack + 1;
-    }
-    return take_inherited(envp) ? was_inherited : was_not_inherited;
+    return take_inherited(early_environment()) ? was_inherited : was_not_inherited;
 }
 
 static bool is_inherited(void) __attribute__((ifunc("choose")));

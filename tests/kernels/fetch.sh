@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# Debian's stock kernels, fetched by name and unpacked into a cache. Sourced, not run.
+# Debian's stock kernels, fetched by name and unpacked into a cache, and a root of its packages where
+# the guests are of another architecture. Sourced, not run.
 #
 # Several may run at a time: one has the lock while it looks for a kernel.
 #
@@ -8,7 +9,7 @@
 # and keys, but the suites that hold kernels, and its lists in the cache. The machine's apt is not
 # touched.
 
-: "${cache:?}" # the caller's: where everything is kept
+: "${cache:?}" "${debian_arch:?}" # the caller's: where everything is kept, and for which machines
 
 # Where Debian has stock kernels. A suite that a mirror lacks costs a line in the log, nothing else.
 archive_suites='bookworm bookworm-backports trixie trixie-backports'
@@ -40,8 +41,8 @@ apt_setup() {
     while read -r kind uri; do
         suites=$archive_suites
         [[ $kind == archive ]] || suites=$security_suites
-        printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: amd64\n' \
-            "$uri" "$suites"
+        printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nArchitectures: %s\n' \
+            "$uri" "$suites" "$debian_arch"
         [[ ! -r $keyring ]] || echo "Signed-By: $keyring"
         echo
         found=1
@@ -65,7 +66,7 @@ Dir::State::Lists "$apt/lists";
 Dir::State::Status "/dev/null";
 Dir::Cache "$apt";
 Dir::Cache::Archives "$apt/archives";
-APT::Architecture "amd64";
+APT::Architecture "$debian_arch";
 APT::Sandbox::User "root";
 Acquire::Languages "none";
 CONF
@@ -105,7 +106,7 @@ apt_update() {
 # kernels_known: the full versions ("6.12.107+deb13") that the mirrors offer, oldest first.
 kernels_known() {
     private_apt apt-cache pkgnames linux-image- 2>/dev/null |
-        sed -nE 's/^linux-image-([0-9].*)-cloud-amd64$/\1/p' | sort -Vu
+        sed -nE "s/^linux-image-([0-9].*)-cloud-$debian_arch\$/\\1/p" | sort -Vu
 }
 
 # kernels_cached: those that are unpacked here already.
@@ -149,8 +150,8 @@ kernel_get() {
     [[ ! -e $dir/vmlinuz ]] || return 0
     mkdir -p "$cache/kernels" && tmp=$(mktemp -d "$cache/kernels/.new.XXXXXX") || return 1
     # 7.x: the image package only depends on one with the image and one with the modules.
-    for package in "linux-binary-$full-cloud-amd64" "linux-modules-$full-cloud-amd64" \
-        "linux-image-$full-cloud-amd64"; do
+    for package in "linux-binary-$full-cloud-$debian_arch" \
+        "linux-modules-$full-cloud-$debian_arch" "linux-image-$full-cloud-$debian_arch"; do
         if private_apt apt-cache show --no-all-versions "$package" >/dev/null 2>&1; then
             packages+=("$package")
         fi
@@ -185,7 +186,7 @@ kernel_known() {
     local full
     apt_setup && apt_update || return 1
     if ! full=$(kernels_known | newest "$1"); then
-        echo "no suite has linux-image-$1*-cloud-amd64"
+        echo "no suite has linux-image-$1*-cloud-$debian_arch"
         return 1
     fi
     kernel_get "$full" && echo "$full"
@@ -209,5 +210,51 @@ kernel_find() {
         echo "ok $full"
     else
         echo "skip ${why:-not to be had}"
+    fi
+}
+
+# sysroot_get: makes $sysroot: sysroot_packages(), with all that they depend on, of this machine's
+# release. Made once; for newer packages, remove it from the cache. Else 1, and a reason on stdout.
+sysroot_get() {
+    local release wanted=() packages=() package tmp=$cache/sysroot.new
+    release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    mapfile -t wanted < <(sysroot_packages)
+    [[ $(cat "${sysroot:?}/.packages" 2>/dev/null) != "$release ${wanted[*]}" ]] || return 0
+    [[ " $archive_suites " == *" $release "* ]] || {
+        echo "this machine is of no release that is known here (VERSION_CODENAME=$release)"
+        return 1
+    }
+    apt_setup && apt_update || return 1
+    # Nothing is installed in that root; apt only says what would have to be.
+    mapfile -t packages < <(private_apt apt-get -s install --no-install-recommends -t "$release" \
+        "${wanted[@]}" 2>"$cache/apt/log" | sed -nE 's/^Inst ([^ ]+) \(([^ ]+) .*/\1=\2/p')
+    rm -rf "$tmp"
+    mkdir -p "$tmp/usr"/{bin,lib,sbin} && ln -s usr/{bin,lib,sbin} "$tmp" || return 1
+    if ((${#packages[@]} == 0)) ||
+        ! (cd "$tmp" && private_apt apt-get download -q "${packages[@]}") >>"$cache/apt/log" 2>&1; then
+        echo "packages for $debian_arch: $(apt_said)"
+        rm -f "$cache/apt/updated" # the lists may be older than what the mirror has now
+        return 1
+    fi
+    for package in "$tmp"/*.deb; do
+        dpkg-deb --fsys-tarfile "$package" |
+            tar -x -C "$tmp" --keep-directory-symlink --no-same-owner || return 1
+        rm "$package"
+    done
+    echo "$release ${wanted[*]}" >"$tmp/.packages"
+    rm -rf "$sysroot" && mv "$tmp" "$sysroot"
+}
+
+# sysroot_find: prints "ok", or "skip REASON". Runs in a shell of its own.
+sysroot_find() {
+    local why lock stamp=$cache/apt/updated old=no
+    exec {lock}>"$cache/lock" && flock "$lock"
+    trap 'rm -rf "${cache:?}"/sysroot.new' EXIT # its own shell's
+    [[ ! -e $stamp ]] || old=yes
+    # Twice, as in kernel_find().
+    if why=$(sysroot_get) || { [[ $old == yes && ! -e $stamp ]] && why=$(sysroot_get); }; then
+        echo ok
+    else
+        echo "skip ${why:-no packages for $debian_arch}"
     fi
 }

@@ -6,15 +6,16 @@
 # one shell judges and prints, one guest after the other, so nothing that they say is mixed.
 
 : "${scratch:?}" "${cache:?}" "${mode:?}" "${exit_status:?}" # the caller's
+: "${arch:?}" "${qemu:?}" "${console:?}" "${port:?}" "${machine:?}" "${emulated:?}" # see choose_arch()
 accel=() slow='' guests=0
 
 # kvm_works IMAGE: opens the device, and lets the kernel begin to run.
 kvm_works() {
-    [[ ${kvm:?} == yes && -r /dev/kvm && -w /dev/kvm ]] || return 1
+    [[ ${kvm:?} == yes && $(uname -m) == "$arch" && -r /dev/kvm && -w /dev/kvm ]] || return 1
     # In a shell of its own: where qemu aborts, bash would tell.
-    bash -c '"$@"; exit' kvm timeout --foreground -s KILL 20 qemu-system-x86_64 \
+    bash -c '"$@"; exit' kvm timeout --foreground -s KILL 20 "$qemu" -machine "$machine" \
         -accel kvm -cpu host -m 64M -display none -nodefaults -no-reboot \
-        -kernel "$1" -append 'panic=-1 console=ttyS0' \
+        -kernel "$1" -append "panic=-1 console=$console" \
         -serial "file:$scratch/kvm" >/dev/null 2>&1
     grep -q 'Linux version' "$scratch/kvm" 2>/dev/null
 }
@@ -25,9 +26,7 @@ choose_accel() {
     if kvm_works "$1"; then
         slow=1 accel=(-accel kvm -cpu host) tune=''
     else
-        # The emulator translates code anew for each address that it runs at. Programs that always
-        # lie at the same addresses make tests that start many of them twice as fast.
-        slow=4 accel=(-accel 'tcg,thread=multi' -cpu 'max,la57=off') tune=norandmaps
+        slow=4 accel=(-accel 'tcg,thread=multi' -cpu "$emulated") tune=${emulated_tune?}
     fi
     : "${limit:=$((slow == 1 ? 240 : 1200))}"
 }
@@ -52,10 +51,11 @@ guest() {
 
 # boot DIR IMAGE: in the background, except for a shell.
 boot() {
-    local dir=$1 image=$2 append options
-    append="console=ttyS0 loglevel=7 panic=-1 $tune remap.mode=$mode remap.slow=$slow"
-    options=(-nodefaults -display none -no-reboot -m "${mem:?}" -smp "${cpus:?}"
-        -kernel "$image" -initrd "$dir/initrd" "${accel[@]}")
+    local dir=$1 image=$2 append options report
+    append="console=$console loglevel=7 panic=-1 $tune remap.mode=$mode remap.slow=$slow"
+    append+=" remap.port=$port"
+    options=(-machine "$machine" -nodefaults -display none -no-reboot -m "${mem:?}"
+        -smp "${cpus:?}" -kernel "$image" -initrd "$dir/initrd" "${accel[@]}")
     if [[ ${swap:?} != 0 ]]; then
         truncate -s "$swap" "$dir/swap" || exit 1
         options+=(-drive "file=$dir/swap,format=raw,if=none,id=swap,cache=unsafe"
@@ -63,13 +63,14 @@ boot() {
         append+=" remap.swap=yes remap.whose=$whose"
     fi
     if [[ $mode == shell ]]; then
-        qemu-system-x86_64 "${options[@]}" -serial mon:stdio -append "$append quiet"
+        "$qemu" "${options[@]}" -serial mon:stdio -append "$append quiet"
         return
     fi
+    report_port "$dir/report"
     date +%s >"$dir/began"
     # Should we be killed, they end with us.
-    setpriv --pdeathsig TERM timeout -s KILL "$limit" qemu-system-x86_64 "${options[@]}" \
-        -serial "file:$dir/console" -serial "file:$dir/report" -append "$append" \
+    setpriv --pdeathsig TERM timeout -s KILL "$limit" "$qemu" "${options[@]}" \
+        -serial "file:$dir/console" "${report[@]}" -append "$append" \
         >"$dir/qemu" 2>&1 </dev/null &
     running[$!]=$dir
 }

@@ -8,16 +8,17 @@
 
 : "${build:?}" "${here:?}" # the caller's: the build directory, and where guest-init is
 
-# copy FILE...: into $root under the same path, with the libraries that it needs.
+# copy FILE...: into $root under the same path ($sysroot off), with the libraries that it needs.
 copy() {
-    local file library
+    local file target library
     for file; do
-        [[ ! -e $root$file ]] || continue
-        mkdir -p "$root$(dirname "$file")"
-        cp -L "$file" "$root$file" || return 1
+        target=$root${file#"${sysroot?}"}
+        [[ ! -e $target ]] || continue
+        mkdir -p "$(dirname "$target")"
+        cp -L "$file" "$target" || return 1
         while read -r library; do
             copy "$library" || return 1
-        done < <(ldd "$file" 2>/dev/null | grep -oE '(^|[[:space:]])/[^ ]+' | tr -d '[:blank:]')
+        done < <(needed "$file")
     done
 }
 
@@ -56,16 +57,16 @@ initramfs_base() {
     chmod 1777 "$root/tmp"
     printf 'root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$root/etc/passwd"
     printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
-    busybox=$(readlink -f "$(command -v busybox)")
+    busybox=$(program busybox)
     copy "$busybox" || return 1
     [[ -e $root/bin/busybox ]] || ln -s "$busybox" "$root/bin/busybox"
     cp "$here/guest-init" "$root/init"
     chmod 755 "$root/init"
     list_tests >"$root/remap/tests" || return 1
     # The command's tests are a bash script.
-    copy "$(readlink -f "$(command -v bash)")" "$build/libremap.so" "$build/remapstat" \
+    copy "$(program bash)" "$build/libremap.so" "$build/remapstat" \
         "$build/examples/collector" || return 1
-    [[ -e $root/bin/bash ]] || ln -s "$(readlink -f "$(command -v bash)")" "$root/bin/bash"
+    [[ -e $root/bin/bash ]] || ln -s "$(program bash)" "$root/bin/bash"
     for file in "$build"/tests/system/*; do
         if [[ -f $file && -x $file ]]; then
             copy "$file" || return 1
@@ -78,7 +79,8 @@ initramfs_base() {
     # The loader maps it for a while; without that gap VMAs merge that do not elsewhere.
     cp /etc/ld.so.cache "$root/etc/"
     # Libraries that are opened by name, not linked: threads end with the first one.
-    for helper in /lib/*-linux-gnu/libgcc_s.so.1 /lib/*-linux-gnu/libunwind-*.so.8; do
+    for helper in "$sysroot"/lib/*-linux-gnu/libgcc_s.so.1 \
+        "$sysroot"/lib/*-linux-gnu/libunwind-*.so.8; do
         [[ ! -e $helper ]] || copy "$helper"
     done
     cat >"$root/remap/paths" <<PATHS
@@ -104,7 +106,7 @@ initramfs_modules() {
 }
 
 # initramfs_command ARCHIVE COMMAND...: a command to run there. Words of it that are files
-# here, with a slash in the name, come along.
+# here, with a slash in the name, come along, but not over a file of another architecture's root.
 initramfs_command() {
     local archive=$1 root word words=()
     shift
@@ -113,7 +115,7 @@ initramfs_command() {
     for word; do
         if [[ $word == */* && -f $word ]]; then
             word=$(realpath -s "$word")
-            copy "$word" || return 1
+            [[ -n $sysroot && -e $sysroot$word ]] || copy "$word" || return 1
         fi
         words+=("$(printf %q "$word")")
     done

@@ -5,7 +5,7 @@
 # A guest runs the tests in two rounds: "default", and "copy", which are the suites that ask for the
 # tier of that name (their names begin with "copy-"). Each round is a row of the table.
 
-: "${scratch:?}" # the caller's
+: "${scratch:?}" "${debian_arch:?}" "${label?}" # the caller's
 table=() reasons='' total_passed=0 total_failed=0 total_skipped=0
 
 # What in a console means that the kernel itself is in trouble. Debian's kernels print none of these
@@ -86,10 +86,10 @@ judge_round() {
 # judge DIR NAME STATUS: adds one kernel's rows, and prints what there is to say of it. STATUS is
 # timeout's.
 judge() {
-    local dir=$1 name=$2 status=$3 full warned took lost round tier planned failed=0
+    local dir=$1 name=$2$label status=$3 full warned took lost round tier planned failed=0
     local kernel_failed table_row=0
     full=$(lines kernel)
-    full=${full:-$name}
+    [[ $full == *"-$debian_arch" ]] || full=${full:-$2}$label # Debian's say it themselves
     warned=$(warnings "$dir" | wc -l)
     took=$(($(stat -c %Y "$dir/console" "$dir/report" | sort -n | tail -n 1) - $(<"$dir/began")))
     [[ ${verbose:?} == no ]] || cat "$dir/console" "$dir/report"
@@ -125,8 +125,8 @@ judge() {
 
 # not_to_be_had VERSION REASON: a row for it.
 not_to_be_had() {
-    table+=("$1|not to be had|||||||||")
-    reasons+="skipped: the kernel $1: $2"$'\n'
+    table+=("$1$label|not to be had|||||||||")
+    reasons+="skipped: the kernel $1$label: $2"$'\n'
     total_skipped=$((total_skipped + 1))
 }
 

@@ -482,6 +482,16 @@ static struct presence presence_after(const char *preload, const char *command)
     return p;
 }
 
+/*
+ * On aarch64 the library is linked for pages of up to 64 KiB. The loader keeps the gap between text
+ * and data mapped, and .bss does not lie next to memory that it could merge with.
+ */
+#if defined(__aarch64__)
+enum { LIBRARY_MORE = 1, LIBRARY_MORE_ANONYMOUS = 1 };
+#else
+enum { LIBRARY_MORE = 0, LIBRARY_MORE_ANONYMOUS = 0 };
+#endif
+
 static void never_moves(void)
 {
     static const char *const commands[] = {"nothing", "place 3", "fail 3"};
@@ -490,7 +500,7 @@ static void never_moves(void)
         struct presence bare = presence_after("", commands[i]);
         struct presence with = presence_after(library, commands[i]);
         if (i == 0) { /* growth may need a look */
-            CHECK_EQ(with.vmas_but_library, bare.vmas_but_library);
+            CHECK_LE(with.vmas_but_library, bare.vmas_but_library + LIBRARY_MORE_ANONYMOUS);
         }
         CHECK_LE(with.vmas - bare.vmas, 8);
         if (i != 1) {
@@ -505,7 +515,7 @@ static void adds_few_vmas(void)
 {
     struct presence bare = presence_after("", "move 20");
     struct presence with = presence_after(getenv("LD_PRELOAD"), "move 20");
-    CHECK_LE(with.vmas, bare.vmas + 8);
+    CHECK_LE(with.vmas, bare.vmas + 8 + LIBRARY_MORE);
     CHECK_EQ(with.threads, bare.threads);
     printf("VMAs added: %zd, descriptors: %zd\n", (ssize_t)(with.vmas - bare.vmas),
            (ssize_t)(with.descriptors - bare.descriptors));
