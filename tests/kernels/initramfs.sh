@@ -6,7 +6,7 @@
 # into commands, environment and run paths are right there too. What is being made lies in the
 # caller's $scratch.
 
-: "${build:?}" "${here:?}" # the caller's: the build directory, and where guest-init is
+: "${build:?}" "${here:?}" "${top:?}" # the caller's: the build directory, and where guest-init is
 
 # copy FILE...: into $root under the same path ($sysroot off), with the libraries that it needs.
 copy() {
@@ -72,7 +72,8 @@ initramfs_base() {
             copy "$file" || return 1
         fi
     done
-    # What else the commands name: scripts of the source directory.
+    # What else the commands name: scripts of the source directory. And what those share.
+    copy "$top/tests/system/command.sh" || return 1
     while read -r file; do
         [[ ! -f $file ]] || copy "$file" || return 1
     done < <(cut -f 4 "$root/remap/tests" | tr ' ' '\n' | grep '^/' | sort -u)

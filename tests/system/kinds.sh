@@ -5,23 +5,12 @@
 # 77 (skipped).
 set -u
 case=$1 remapstat=$2 library=$3 helpers=$4
-dir=$(mktemp -d) || exit 1
+# shellcheck source=tests/system/command.sh
+source "$(dirname "$0")/command.sh"
 pid=
 preload=
 trap 'exec 2>/dev/null; [[ -n $pid ]] && kill -KILL $pid; rm -rf "$dir"' EXIT
-mkdir -m 700 "$dir/stats"
-export REMAP_STATS_DIR=$dir/stats
-unset LD_PRELOAD REMAP_POLICY JAVA_TOOL_OPTIONS
-
-fail() {
-    echo "$case: $*" >&2
-    exit 1
-}
-
-skip() {
-    echo "$case: skipped: $*"
-    exit 77
-}
+unset JAVA_TOOL_OPTIONS
 
 command -v jq >/dev/null || skip "there is no jq"
 

@@ -6,31 +6,10 @@ set -u
 case=$1 remapstat=$2 library=$3 helpers=$4
 mover=$helpers/mover
 json=$helpers/jsoncheck
-dir=$(mktemp -d) || exit 1
+# shellcheck source=tests/system/command.sh
+source "$(dirname "$0")/command.sh"
 trap 'rm -rf "$dir"' EXIT
-mkdir -m 700 "$dir/stats"
-export REMAP_STATS_DIR=$dir/stats
-unset LD_PRELOAD REMAP_POLICY REMAP_CATCH
 keys=(pid comm vmas runs limit tier policy calls moves relocated merged saved bytes_moved)
-
-fail() {
-    echo "$case: $*" >&2
-    exit 1
-}
-
-# expect STATUS COMMAND...: output goes to $dir/out and $dir/err
-expect() {
-    local want=$1 status
-    shift
-    "$@" >"$dir/out" 2>"$dir/err" </dev/null
-    status=$?
-    ((status == want)) || fail "status $status, not $want: $* ($(tail -n 3 "$dir/err"))"
-}
-
-# said TEXT: what stands in the last messages
-said() {
-    grep -q -- "$1" "$dir/err" || fail "no '$1' in the messages: $(cat "$dir/err")"
-}
 
 # start_mover: a shimmed process that has moved memory, as the coprocess with pid $pid
 start_mover() {

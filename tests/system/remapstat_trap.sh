@@ -7,29 +7,12 @@ set -u
 case=$1 remapstat=$2 library=$3 helpers=$4
 mover=$helpers/mover
 json=$helpers/jsoncheck
-dir=$(mktemp -d) || exit 1
+# shellcheck source=tests/system/command.sh
+source "$(dirname "$0")/command.sh"
 trap 'rm -rf "$dir"' EXIT
-mkdir -m 700 "$dir/stats"
-export REMAP_STATS_DIR=$dir/stats
-unset LD_PRELOAD REMAP_POLICY REMAP_CATCH REMAP_TRAP REMAP_CALLERS
 
-fail() {
-    echo "$case: $*" >&2
-    exit 1
-}
-
-# expect STATUS COMMAND...: output goes to $dir/out and $dir/err
-expect() {
-    local want=$1 status
-    shift
-    "$@" >"$dir/out" 2>"$dir/err" </dev/null
-    status=$?
-    ((status != 77 || want == 77)) || { cat "$dir/out"; exit 77; }
-    ((status == want)) || fail "status $status, not $want: $* ($(tail -n 3 "$dir/err"))"
-}
-
-# said FILE TEXT...: each of the texts is there.
-said() {
+# holds FILE TEXT...: each of the texts is there.
+holds() {
     local file=$dir/$1 text
     shift
     for text; do
@@ -40,30 +23,30 @@ said() {
 run_options() {
     expect 0 "$remapstat" run --lib "$library" --catch symbol,realloc --callers 3 --trap guarded -- \
         sh -c 'echo "$REMAP_CATCH $REMAP_CALLERS $REMAP_TRAP"'
-    said out "symbol,realloc 3 guarded"
+    holds out "symbol,realloc 3 guarded"
     ! grep -q seccomp "$dir/err" || fail "the trap is explained to who did not ask for it"
     local bad
     for bad in --catch=nonsense --catch= --catch=symbol,,trap --callers=33 --callers=x --trap=never; do
         expect 2 "$remapstat" run --lib "$library" "$bad" -- true
-        said err "${bad%%=*}=" "allowed is"
+        holds err "${bad%%=*}=" "allowed is"
         expect 2 "$remapstat" "$bad"
     done
 }
 
 run_trap() {
     expect 0 "$remapstat" run --lib "$library" --catch symbol,trap -- "$helpers/lone"
-    said err no_new_privs exec kills "--trap always"
+    holds err no_new_privs exec kills "--trap always"
     [[ $(cat "$dir/out") == "1 0 "* ]] || {
         [[ $(cat "$dir/out") != "0 12 "* ]] || exit 77 # no filter may be set here
         fail "no trap: $(cat "$dir/out")"
     }
-    said err "calls by way: trap 1"
+    holds err "calls by way: trap 1"
     expect 0 env REMAP_LOG=error "$remapstat" run --lib "$library" --catch trap -- "$helpers/lone"
     ! grep -q no_new_privs "$dir/err" || fail "not quiet"
     # From a program that starts others, lone inherits it.
     expect 0 "$remapstat" run --lib "$library" --catch trap --trap always -- \
         sh -c "$helpers/lone; :"
-    said err "REMAP_TRAP=always"
+    holds err "REMAP_TRAP=always"
     [[ $(cat "$dir/out") == "1 "* ]] || fail "no trap: $(cat "$dir/out")"
 }
 
@@ -71,12 +54,12 @@ run_trap() {
 run_refused() {
     printf 'move 3\nquit\n' | "$remapstat" run --lib "$library" --catch symbol,trap -- "$mover" \
         >"$dir/out" 2>"$dir/err" || fail "status $?"
-    said err "(mover): --catch trap is not possible: the program can start others"
+    holds err "(mover): --catch trap is not possible: the program can start others"
     printf 'move 3\nquit\n' | "$remapstat" run --json --lib "$library" --catch symbol,trap -- \
         "$mover" >"$dir/out" 2>"$dir/err" || fail "status $?"
     grep -v '^remap' "$dir/err" | grep -v '^[0-9]*$' | "$json" object ways ||
         fail "no ways: $(cat "$dir/err")"
-    said err '"why": "children"'
+    holds err '"why": "children"'
 }
 
 show_ways() {
@@ -85,17 +68,17 @@ show_ways() {
     echo "move 5" >&"${PEER[1]}"
     read -r _ <&"${PEER[0]}" || fail "the mover did not answer"
     expect 0 "$remapstat" "$pid"
-    said out "Calls by way" "symbol" "not in REMAP_CATCH" "the program can start others"
+    holds out "Calls by way" "symbol" "not in REMAP_CATCH" "the program can start others"
     expect 0 "$remapstat" --json "$pid"
     "$json" object ways <"$dir/out" || fail "$(cat "$dir/out")"
-    said out '"why": "not_asked"' '"why": "children"'
+    holds out '"why": "not_asked"' '"why": "children"'
     echo quit >&"${PEER[1]}"
     wait "$pid"
 }
 
 probe_plain() {
     expect 0 "$remapstat" probe
-    said out "trap "
+    holds out "trap "
     expect 0 "$remapstat" probe --json
     "$json" object trap killed_by=0 <"$dir/out" || fail "$(cat "$dir/out")"
 }
@@ -104,32 +87,32 @@ knobs=("--security-opt seccomp=" containers.conf localhostProfile "SystemCallFil
 
 probe_eperm() {
     expect 0 "$helpers/filtered" EPERM userfaultfd "$remapstat" probe
-    said out "seccomp   filter" EPERM "forbidden by a seccomp filter" "${knobs[@]}"
+    holds out "seccomp   filter" EPERM "forbidden by a seccomp filter" "${knobs[@]}"
     expect 0 "$helpers/filtered" EPERM userfaultfd "$remapstat" probe --json
     "$json" object seccomp=filter killed_by=0 <"$dir/out" || fail "$(cat "$dir/out")"
 }
 
 probe_enosys() {
     expect 0 "$helpers/filtered" ENOSYS userfaultfd "$remapstat" probe
-    said out "seccomp   filter" ENOSYS "probably a container's profile" "${knobs[@]}"
+    holds out "seccomp   filter" ENOSYS "probably a container's profile" "${knobs[@]}"
 }
 
 probe_killed() {
     expect 0 "$helpers/filtered" kill userfaultfd "$remapstat" probe
-    said out "seccomp   filter" "kills on userfaultfd" "would be killed here" "${knobs[@]}"
+    holds out "seccomp   filter" "kills on userfaultfd" "would be killed here" "${knobs[@]}"
     expect 0 "$helpers/filtered" kill userfaultfd "$remapstat" probe --json
     "$json" object tier=none killed_by=31 <"$dir/out" || fail "$(cat "$dir/out")"
     expect 0 "$helpers/filtered" kill mremap "$remapstat" probe
-    said out "kills on another system call"
+    holds out "kills on another system call"
 }
 
 probe_no_more_filters() {
     expect 0 "$helpers/filtered" EPERM seccomp "$remapstat" probe
-    said out "trap "
+    holds out "trap "
     mkdir "$dir/lib"
     : >"$dir/lib/libseccomp.so.2"
     expect 0 env LD_LIBRARY_PATH="$dir/lib" "$remapstat" probe
-    said out "trap      not possible: libseccomp.so.2 cannot be loaded"
+    holds out "trap      not possible: libseccomp.so.2 cannot be loaded"
 }
 
 "$case" || exit 1

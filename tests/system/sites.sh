@@ -5,34 +5,10 @@
 set -u
 case=$1 remapstat=$2 library=$3 helpers=$4
 json=$helpers/jsoncheck
-dir=$(mktemp -d) || exit 1
+# shellcheck source=tests/system/command.sh
+source "$(dirname "$0")/command.sh"
 perf_map=
 trap 'rm -rf "$dir" ${perf_map:+"$perf_map"}' EXIT
-mkdir -m 700 "$dir/stats"
-export REMAP_STATS_DIR=$dir/stats
-unset LD_PRELOAD REMAP_POLICY REMAP_CALLERS
-
-fail() {
-    echo "$case: $*" >&2
-    exit 1
-}
-
-# expect STATUS COMMAND...: output goes to $dir/out and $dir/err
-expect() {
-    local want=$1 status
-    shift
-    "$@" >"$dir/out" 2>"$dir/err" </dev/null
-    status=$?
-    ((status == want)) || fail "status $status, not $want: $* ($(tail -n 3 "$dir/err"))"
-}
-
-# seen TEXT, said TEXT: what stands in the last output and in the last messages
-seen() {
-    grep -q -- "$1" "$dir/out" || fail "no '$1' in: $(cat "$dir/out")"
-}
-said() {
-    grep -q -- "$1" "$dir/err" || fail "no '$1' in the messages: $(cat "$dir/err")"
-}
 
 # start [VARIABLE=VALUE]...: the scene as the coprocess with pid $pid; its page is at $page
 start() {
@@ -134,10 +110,7 @@ perf_map() {
 
 # What a stranger's object says of where its debug information is, is not followed.
 debuglink() {
-    command -v objcopy >/dev/null || {
-        echo "skipped: objcopy (binutils) is not installed"
-        exit 77
-    }
+    command -v objcopy >/dev/null || skip "objcopy (binutils) is not installed"
     mkdir "$dir/bin"
     : >"$dir/bin/scene.debug"
     objcopy --strip-debug --remove-section .note.gnu.build-id \
