@@ -215,8 +215,8 @@ static int hottest_first(const void *a, const void *b)
 
 static void show_stacks(const struct subject *s, bool noheadings)
 {
-    printf("Process %d (%s): %zu call sites of moves, stacks of up to %u frames\n", (int)s->pid,
-           s->comm, s->sites.count, (unsigned)s->sites.depth);
+    printf("Process %d (%s): moves from %zu call site%s, stacks of up to %u frames\n", (int)s->pid,
+           s->comm, s->sites.count, s->sites.count == 1 ? "" : "s", (unsigned)s->sites.depth);
     for (size_t i = 0; i < s->sites.count; i++) {
         const struct remap_stats_site *site = &s->sites.list[i];
         struct table *t = table_new(stdout, columns, &text_default, noheadings);
