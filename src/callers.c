@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "callers.h"
 
+#include "kernel.h"
 #include "log.h"
 #include "rules.h"
 #include "sites.h"
@@ -29,6 +30,7 @@ void callers_load(const struct remap_options *o)
         missing = "there is no memory";
     if (!missing) {
         wanted = o->callers;
+        process_record_sites();
         return;
     }
     char message[512];
@@ -37,11 +39,6 @@ void callers_load(const struct remap_options *o)
     text_add(&t, "REMAP_CALLERS: call sites are not recorded: ");
     text_add(&t, missing);
     log_write(o, LOG_WARN, message);
-}
-
-bool callers_are_recorded(void)
-{
-    return wanted != 0;
 }
 
 /* The frames above our own; 0: they cannot be told. */
@@ -67,12 +64,21 @@ static size_t capture(struct unwind *u, uint64_t *frames)
     return result == UNWIND_UNKNOWN ? 0 : depth;
 }
 
+static bool is_code(void *owner, uintptr_t address)
+{
+    struct vma vma;
+    return process_vma_at(owner, address, &vma) == 0 && vma.start <= address &&
+           (vma.prot & PROT_EXEC) != 0;
+}
+
 static __attribute__((noinline)) void record(struct process *p, struct remap_stats_sites *sites,
                                              const struct stats_call *call)
 {
     struct unwind u;
     uint64_t frames[REMAP_CALLERS_MAX];
-    u.proc = p;
+    u.pid = (long)p->local.identity.pid;
+    u.is_code = is_code;
+    u.owner = p;
     unwind_here(&u);
     unwind_begin(&u);
     size_t depth = capture(&u, frames);
@@ -88,10 +94,4 @@ void callers_note(struct process *p, const struct stats_call *call)
     struct remap_stats_sites *sites = wanted != 0 && call->moved ? stats_sites(p->stats) : NULL;
     if (sites)
         record(p, sites, call);
-}
-
-void callers_reset_in_child(void)
-{
-    if (wanted != 0)
-        unwind_reset_in_child();
 }

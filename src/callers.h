@@ -18,13 +18,7 @@
 /* From the constructor, if REMAP_CALLERS is not 0: loads libunwind. Warns if that cannot be had. */
 void callers_load(const struct remap_options *o);
 
-/* True if there is to be a table of sites. */
-bool callers_are_recorded(void);
-
 /* Records a call that has ended, if it moved memory. Called from inside it. */
 void callers_note(struct process *p, const struct stats_call *call);
-
-/* In a forked child, however it was forked. */
-void callers_reset_in_child(void);
 
 #endif

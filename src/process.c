@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "process.h"
 
-#include "callers.h"
 #include "gate.h"
 #include "kernel.h"
 #include "log.h"
 #include "page_size.h"
 #include "place.h"
 #include "stats.h"
+#include "unwind.h"
 #include "zone.h"
 
 /* How often a thread yields to the one that is making or opening what it needs. */
@@ -26,6 +26,7 @@ static _Atomic bool probed;
 static bool warned;
 static struct remap_stats_way ways[REMAP_WAY_COUNT];
 static _Atomic bool other_uffd;
+static bool sites_are_recorded;
 
 static struct descriptor inherited[3]; /* what a parent had open: closed in the child */
 
@@ -78,6 +79,11 @@ void process_set_way(enum remap_way way, enum remap_why why, long error)
         .why = (uint16_t)why,
         .error = (uint16_t)-error,
     };
+}
+
+void process_record_sites(void)
+{
+    sites_are_recorded = true;
 }
 
 long process_threads(void)
@@ -147,7 +153,7 @@ static void tell_tier(void)
 
 static void open_statistics(struct process *p)
 {
-    stats_describe(&p->local, &options, &probe, callers_are_recorded());
+    stats_describe(&p->local, &options, &probe, sites_are_recorded);
     for (int way = 0; way < REMAP_WAY_COUNT; way++)
         p->local.ways[way] = ways[way];
     struct remap_stats *file = NULL;
@@ -234,7 +240,7 @@ void process_settle(void)
                                                 memory_order_relaxed)) {
         gate_reset_in_child();
         place_reset_in_child();
-        callers_reset_in_child();
+        unwind_reset_in_child();
         atomic_store_explicit(&starting, 0, memory_order_relaxed);
         atomic_store_explicit(&p->ours, SETTLED, memory_order_release);
         return;

@@ -51,6 +51,9 @@ const struct remap_options *process_options(void);
  * other threads exist: from the constructor. `error`: a negative errno, or 0. */
 void process_set_way(enum remap_way way, enum remap_why why, long error);
 
+/* The statistics file is to have a table of call sites. From the constructor. */
+void process_record_sites(void);
+
 /* How many threads this process has, or a negative errno. */
 long process_threads(void);
 

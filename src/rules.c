@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <sys/auxv.h>
 
+#include "descriptor.h"
 #include "kernel.h"
 #include "page_size.h"
 #include "zone.h"
@@ -289,13 +290,6 @@ static struct rule consult(struct question *q, uintptr_t address)
     return ret > 0 ? interpret(&cursor) : (struct rule){.kind = RULE_LAST};
 }
 
-static bool is_executable(struct process *proc, uintptr_t address)
-{
-    struct vma vma;
-    return proc && process_vma_at(proc, address, &vma) == 0 && vma.start <= address &&
-           (vma.prot & PROT_EXEC) != 0;
-}
-
 /* What a signal handler returns to: the system call rt_sigreturn. */
 static bool is_restorer(struct question *q, uintptr_t address)
 {
@@ -309,8 +303,8 @@ static bool is_restorer(struct question *q, uintptr_t address)
            __builtin_memcmp(code, there, sizeof(code)) == 0;
 }
 
-static __attribute__((noinline)) struct rule ask(struct process *proc, long pid, uintptr_t address,
-                                                 bool exact)
+static __attribute__((noinline)) struct rule ask(long pid, uintptr_t address, bool exact,
+                                                 rules_code is_code, void *owner)
 {
     struct question q = {.pid = pid};
     struct dl_find_object object;
@@ -318,7 +312,7 @@ static __attribute__((noinline)) struct rule ask(struct process *proc, long pid,
     if (!exact && is_restorer(&q, address + 1))
         return (struct rule){.kind = RULE_SIGNAL};
     if (lib.find_object((void *)address, &object) != 0)
-        return (struct rule){.kind = is_executable(proc, address) ? RULE_CHAIN : RULE_NONE};
+        return (struct rule){.kind = is_code && is_code(owner, address) ? RULE_CHAIN : RULE_NONE};
     if (!has_room(pid))
         return rule;
     int saved = errno;
@@ -349,7 +343,7 @@ static void keep(uintptr_t address, const struct rule *rule)
     }
 }
 
-struct rule rules_find(struct process *proc, long pid, uintptr_t address, bool exact)
+struct rule rules_find(long pid, uintptr_t address, bool exact, rules_code is_code, void *owner)
 {
     size_t slot = address * 0x9e3779b97f4a7c15u >> 40;
     for (unsigned i = 0; i < PROBES; i++) {
@@ -361,7 +355,7 @@ struct rule rules_find(struct process *proc, long pid, uintptr_t address, bool e
         if (there == 0)
             break;
     }
-    struct rule rule = ask(proc, pid, address, exact);
+    struct rule rule = ask(pid, address, exact, is_code, owner);
     if (rule.kind != RULE_NONE && rule.kind != RULE_LATER)
         keep(address, &rule);
     return rule;

@@ -30,8 +30,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "process.h"
-
 /*
  * How a caller's registers follow from those here. The canonical frame address (CFA) is the stack
  * pointer that the caller will have.
@@ -60,11 +58,14 @@ struct rule {
 /* From the constructor: loads libunwind. Returns NULL, or what is missing and what to do. */
 const char *rules_load(void);
 
+/* Whether there is code at an address that lies in no object: a JIT compiler's. */
+typedef bool (*rules_code)(void *owner, uintptr_t address);
+
 /*
  * The rule at an address. `exact`: it is where a signal struck; else it is the last byte of a call.
- * pid: our own. proc: to see whether code without a table is code; NULL: it is taken to be none.
+ * pid: our own. is_code: NULL: nothing is.
  */
-struct rule rules_find(struct process *proc, long pid, uintptr_t address, bool exact);
+struct rule rules_find(long pid, uintptr_t address, bool exact, rules_code is_code, void *owner);
 
 /* The loaded object in which an address lies, [*start, *end). After rules_load(). */
 bool rules_object(uintptr_t address, uintptr_t *start, uintptr_t *end);

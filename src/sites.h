@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "account.h"
 #include "remap_stats.h"
-#include "stats.h"
 
 #define SITES_CAPACITY 256u /* a power of two */
 

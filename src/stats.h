@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "account.h"
 #include "options.h"
 #include "probe.h"
 #include "remap_stats.h"
@@ -35,30 +36,7 @@ struct remap_stats_sites *stats_sites(struct remap_stats *s);
 /* Removes the file at exit, if it is still the one that was made. */
 void stats_remove_file(const struct remap_stats *mapping, const char *path);
 
-/* The outcomes that count as relocated. */
-static inline bool stats_is_relocation(enum remap_outcome outcome)
-{
-    return outcome == REMAP_OUTCOME_NATIVE || outcome == REMAP_OUTCOME_UFFD ||
-           outcome == REMAP_OUTCOME_COPY;
-}
-
-/* One call has ended. nanoseconds: 0 if it was not timed. */
-struct stats_call {
-    enum remap_outcome outcome;
-    enum remap_reason reason;
-    enum remap_tier tier; /* for calls that moved */
-    enum remap_way way;   /* by which it arrived */
-    long error;           /* FAILED: positive errno */
-    uint64_t bytes;
-    uint64_t pages;        /* moved by UFFDIO_MOVE */
-    uint64_t pages_copied; /* by the tier copy */
-    uint64_t span_vmas;    /* VMAs moved one by one; 0: the call was about one */
-    uint64_t nanoseconds;
-    unsigned merged_left;
-    unsigned merged_right;
-    unsigned rescued;
-    unsigned moved;
-};
+/* One call has ended. */
 void stats_call(struct remap_stats *s, const struct stats_call *call);
 /* A step of the engine failed with a negative errno. */
 void stats_step(struct remap_stats *s, enum remap_step step, long error);

@@ -135,7 +135,7 @@ static bool follow_signal(struct unwind *u)
 /* The address is looked up whose table row holds: in the call, or where a signal struck. */
 static void find_rule(struct unwind *u)
 {
-    u->rule = rules_find(u->proc, u->pid, u->exact ? u->ip : u->ip - 1, u->exact);
+    u->rule = rules_find(u->pid, u->exact ? u->ip : u->ip - 1, u->exact, u->is_code, u->owner);
 }
 
 bool unwind_load(void)
@@ -150,7 +150,6 @@ bool unwind_load(void)
 
 void unwind_begin(struct unwind *u)
 {
-    u->pid = (long)u->proc->local.identity.pid;
     u->window = NULL;
     for (unsigned i = 0; i < WINDOWS && !u->window; i++) {
         /* Threads begin at different ones. */

@@ -21,7 +21,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "process.h"
 #include "rules.h"
 
 enum unwind_result {
@@ -33,7 +32,9 @@ enum unwind_result {
 
 struct unwind_window;
 struct unwind {
-    struct process *proc;
+    long pid;           /* our own */
+    rules_code is_code; /* see rules_find() */
+    void *owner;
     uintptr_t ip;
     uintptr_t sp;
     uintptr_t fp;
@@ -41,8 +42,7 @@ struct unwind {
     bool exact;   /* ip is where it is, not where a call returns to */
     /* private */
     struct rule rule;
-    bool sp_lost; /* sp is not where the stack ends, but below that */
-    long pid;
+    bool sp_lost;                 /* sp is not where the stack ends, but below that */
     struct unwind_window *window; /* NULL: spare */
     uint64_t *words;
     size_t room;     /* bytes there */
@@ -51,7 +51,7 @@ struct unwind {
     uint64_t spare[64];
 };
 
-/* The registers at the place of the call; proc stays to be set. */
+/* The registers at the place of the call; pid, is_code and owner stay to be set. */
 static inline __attribute__((always_inline)) void unwind_here(struct unwind *u)
 {
 #if defined(__x86_64__)
