@@ -180,6 +180,12 @@ static inline long k_mmap(uintptr_t addr, size_t len, int prot, int flags, int f
     return k_syscall6(SYS_mmap, (long)addr, (long)len, prot, flags, fd, 0);
 }
 
+/* A private mapping of a file, where the kernel likes. */
+static inline long k_mmap_file(size_t len, int prot, int fd, uint64_t offset)
+{
+    return k_syscall6(SYS_mmap, 0, (long)len, prot, MAP_PRIVATE, fd, (long)offset);
+}
+
 /* A reservation: address space only, no memory, no commit charge. Returns its address. */
 static inline long k_reserve(uintptr_t addr, size_t len, int extra_flags)
 {

@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <link.h>
+#include <string.h>
 
 #include "kernel.h"
 #include "page_size.h"
@@ -104,23 +105,32 @@ static bool is_taken(const unsigned char *code)
 }
 #endif
 
-/* glibc's mremap() and its size in bytes; NULL: this is not glibc, or it has none. */
-static unsigned char *find(size_t *size)
+/* glibc's mremap(). */
+struct place {
+    unsigned char *code;
+    size_t size;            /* bytes */
+    const char *file;       /* that it is mapped from */
+    const ElfW(Ehdr) * elf; /* as mapped */
+    struct vma text;        /* the mapping that holds it */
+};
+
+/* False: this is not glibc, or it has none. */
+static bool find(struct place *p)
 {
-    unsigned char *code = NULL;
     Dl_info info;
     ElfW(Sym) *symbol = NULL;
     void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
     if (!libc)
-        return NULL;
-    if (dlsym(libc, "gnu_get_libc_version"))
-        code = dlsym(libc, "mremap");
+        return false;
+    p->code = dlsym(libc, "gnu_get_libc_version") ? dlsym(libc, "mremap") : NULL;
     dlclose(libc); /* it stays: we depend on it */
-    if (!code || !dladdr1(code, &info, (void **)&symbol, RTLD_DL_SYMENT) || !symbol ||
-        info.dli_saddr != code)
-        return NULL;
-    *size = symbol->st_size;
-    return code;
+    if (!p->code || !dladdr1(p->code, &info, (void **)&symbol, RTLD_DL_SYMENT) || !symbol ||
+        info.dli_saddr != p->code)
+        return false;
+    p->size = symbol->st_size;
+    p->file = info.dli_fname;
+    p->elf = info.dli_fbase;
+    return true;
 }
 
 static bool contains_the_call(const unsigned char *code, size_t size)
@@ -132,24 +142,24 @@ static bool contains_the_call(const unsigned char *code, size_t size)
     return false;
 }
 
-/* The mapping of [start, end) allows no write, and may be changed: 0, or why not. */
-static enum remap_why check_mapping(uintptr_t start, uintptr_t end, long *error)
+/* The mapping allows no write, and may be changed: 0, or why not. */
+static enum remap_why check_mapping(struct place *p, size_t size, long *error)
 {
-    struct vma vma;
+    uintptr_t start = (uintptr_t)p->code;
     long fd = k_openat(AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
     *error = fd;
     if (k_failed(fd))
         return REMAP_WHY_WRITE;
-    *error = vma_at((int)fd, false, start, &vma);
+    *error = vma_at((int)fd, false, start, &p->text);
     k_close((int)fd);
     if (*error != 0)
         return REMAP_WHY_WRITE;
-    if (vma.prot != (PROT_READ | PROT_EXEC) || !vma.has_file || vma.end < end)
+    if (p->text.prot != (PROT_READ | PROT_EXEC) || !p->text.has_file || p->text.end < start + size)
         return REMAP_WHY_CODE;
     /* The protection that it has: changes nothing, but a sealed mapping (mseal(2), Linux 6.10)
      * refuses even that. /proc/self/mem would not. */
     uintptr_t page = start & ~((uintptr_t)page_size() - 1);
-    *error = k_mprotect(page, page_align(end - page), vma.prot);
+    *error = k_mprotect(page, page_align(start + size - page), p->text.prot);
     return k_failed(*error) ? REMAP_WHY_SEALED : REMAP_WHY_NONE;
 }
 
@@ -179,17 +189,65 @@ static long overwrite(unsigned char *at, const unsigned char *bytes, size_t size
     return ret == (long)size && __builtin_memcmp(at, bytes, size) == 0 ? 0 : -EIO;
 }
 
+/* Where in the file the mapping begins; -1: it is not as the program headers say. */
+static int64_t offset_of(const struct place *p)
+{
+    const ElfW(Phdr) *header = (const ElfW(Phdr) *)((const char *)p->elf + p->elf->e_phoff);
+    uintptr_t mask = ~((uintptr_t)page_size() - 1);
+    for (int i = 0; i < p->elf->e_phnum; i++, header++) {
+        uintptr_t start = ((uintptr_t)p->elf + header->p_vaddr) & mask;
+        if (header->p_type == PT_LOAD && p->text.start >= start &&
+            p->text.end <= page_align(start + header->p_filesz + page_size()))
+            return (int64_t)((header->p_offset & mask) + (p->text.start - start));
+    }
+    return -1;
+}
+
+/*
+ * Where /proc/self/mem refuses (Linux can be set up so since 6.12, and Debian's 7.3 is): the whole
+ * of libc's code is mapped once more, out of the way, changed there, and moved over itself. Nothing
+ * has changed until that one step; that all of it is mapped anew keeps it one VMA. 0 or a negative
+ * errno; -EEXIST: the code is not as in the file, somebody has changed it.
+ */
+static long replace(const struct place *p, unsigned char *at, const unsigned char *bytes,
+                    size_t size)
+{
+    size_t length = p->text.end - p->text.start;
+    int64_t offset = offset_of(p);
+    if (offset < 0)
+        return -EINVAL;
+    long fd = k_openat(AT_FDCWD, p->file, O_RDONLY | O_CLOEXEC, 0);
+    if (k_failed(fd))
+        return fd;
+    long ret = k_mmap_file(length, PROT_READ | PROT_WRITE, (int)fd, (uint64_t)offset);
+    k_close((int)fd);
+    if (k_failed(ret))
+        return ret;
+    unsigned char *copy = (unsigned char *)(uintptr_t)ret;
+    ret = -EEXIST;
+    if (memcmp(copy, (const void *)p->text.start, length) == 0) {
+        __builtin_memcpy(copy + ((uintptr_t)at - p->text.start), bytes, size);
+        ret = k_mprotect((uintptr_t)copy, length, p->text.prot);
+    }
+    if (!k_failed(ret))
+        ret = k_mremap((uintptr_t)copy, length, length, K_MREMAP_MAYMOVE | K_MREMAP_FIXED,
+                       p->text.start);
+    if (k_failed(ret))
+        k_munmap((uintptr_t)copy, length);
+    return k_failed(ret) ? ret : 0;
+}
+
 enum remap_why redirect_install(void *(*target)(void *, unsigned long, unsigned long, int, ...),
                                 long *error)
 {
-    size_t size = 0;
+    struct place p;
     *error = 0;
-    unsigned char *code = find(&size);
-    if (!code)
+    if (!find(&p))
         return REMAP_WHY_LIBC;
     uintptr_t to = 0;
-    size_t skip = size >= LANDING_SIZE ? keep_first(code, (uintptr_t)target, &to) : 0;
-    if (size < LANDING_SIZE + JUMP_SIZE || is_taken(code + skip) || !contains_the_call(code, size))
+    size_t skip = p.size >= LANDING_SIZE ? keep_first(p.code, (uintptr_t)target, &to) : 0;
+    if (p.size < LANDING_SIZE + JUMP_SIZE || is_taken(p.code + skip) ||
+        !contains_the_call(p.code, p.size))
         return REMAP_WHY_CODE;
     long threads = process_threads();
     if (k_failed(threads)) {
@@ -198,7 +256,7 @@ enum remap_why redirect_install(void *(*target)(void *, unsigned long, unsigned 
     }
     if (threads != 1)
         return REMAP_WHY_THREADS;
-    enum remap_why why = check_mapping((uintptr_t)code, (uintptr_t)code + skip + JUMP_SIZE, error);
+    enum remap_why why = check_mapping(&p, skip + JUMP_SIZE, error);
     if (why != REMAP_WHY_NONE)
         return why;
     unsigned char jump[JUMP_SIZE];
@@ -206,9 +264,15 @@ enum remap_why redirect_install(void *(*target)(void *, unsigned long, unsigned 
     k_sigset all = ~(k_sigset)0; /* a handler might call mremap() half way */
     k_sigset saved;
     *error = k_sigprocmask(SIG_SETMASK, &all, &saved);
-    if (!k_failed(*error)) {
-        *error = overwrite(code + skip, jump, sizeof(jump));
-        k_sigprocmask(SIG_SETMASK, &saved, NULL);
+    if (k_failed(*error))
+        return REMAP_WHY_WRITE;
+    *error = overwrite(p.code + skip, jump, sizeof(jump));
+    if (*error != 0)
+        *error = replace(&p, p.code + skip, jump, sizeof(jump));
+    k_sigprocmask(SIG_SETMASK, &saved, NULL);
+    if (*error == -EEXIST) {
+        *error = 0;
+        return REMAP_WHY_CODE;
     }
     return *error == 0 ? REMAP_WHY_NONE : REMAP_WHY_WRITE;
 }

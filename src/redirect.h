@@ -8,6 +8,8 @@
  * page and leaves the mapping as it is, readable and executable and never writable. mprotect()
  * would split the VMA, for good: what was once writable keeps VM_ACCOUNT and cannot merge with the
  * rest.
+ * Where the kernel is set up to refuse such writes, a changed copy of the whole mapping takes its
+ * place, in one step.
  *
  * To be called from the constructor, before other threads exist; not async-signal-safe (dlsym).
  */

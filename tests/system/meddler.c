@@ -30,8 +30,16 @@ static void *sleeper(void *unused)
 static void write_code(unsigned char *at, const void *bytes, size_t size)
 {
     int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
-    if (fd < 0 || pwrite(fd, bytes, size, (off_t)(uintptr_t)at) != (ssize_t)size)
+    if (fd < 0)
         _exit(99);
+    if (pwrite(fd, bytes, size, (off_t)(uintptr_t)at) != (ssize_t)size) {
+        /* Some kernels refuse that. */
+        char *page = (char *)((uintptr_t)at & ~(uintptr_t)4095);
+        if (mprotect(page, 8192, PROT_READ | PROT_WRITE | PROT_EXEC) != 0)
+            _exit(99);
+        memcpy(at, bytes, size);
+        mprotect(page, 8192, PROT_READ | PROT_EXEC);
+    }
     close(fd);
 }
 

@@ -10,6 +10,7 @@
 #include <link.h>
 #include <pthread.h>
 #include <sched.h>
+#include <seccomp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -282,6 +283,25 @@ static void code_is_one_vma(void)
     CHECK_EQ(libc, count);
 }
 
+/* The kernel refuses writes through /proc/self/mem, as some are set up to: here by a filter. */
+static void mem_refused(void)
+{
+    if (!getenv("REALLOC_REFUSED")) {
+        scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+        CHECK(filter != NULL);
+        CHECK_EQ(seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(pwrite64), 0), 0);
+        if (seccomp_load(filter) != 0)
+            test_skip("no seccomp filter here: %s", strerror(errno));
+        setenv("REALLOC_REFUSED", "1", 1);
+        execl("/proc/self/exe", "realloc", test_name, (char *)NULL);
+        test_fail(__FILE__, __LINE__, "exec");
+    }
+    char byte = 0;
+    CHECK_ERRNO(pwrite(1, &byte, 1, 0), EPERM); /* the filter is there */
+    code_is_one_vma();
+    answers();
+}
+
 static void child_grows(void *unused)
 {
     struct buffer b;
@@ -526,6 +546,7 @@ static const struct test_case cases[] = {
     {"only_realloc", only_realloc, "REMAP_CATCH=realloc"},
     {"policy_off", policy_off, CATCH " REMAP_POLICY=off"},
     {"code_is_one_vma", code_is_one_vma, CATCH},
+    {"mem_refused", mem_refused, CATCH},
     {"forked", forked, CATCH},
     {"unloaded", unloaded, CATCH},
     {"sealed", sealed, CATCH},

@@ -399,8 +399,7 @@ static void expect_at(const struct mappings *m, const void *address, enum kind k
 static void self(void **state)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    char *small = malloc(100), *large = malloc(3 << 20), *aligned = aligned_alloc(1 << 16, 1 << 21),
-         *anonymous, *shared;
+    char *small, *large, *aligned, *anonymous, *shared;
     struct mappings m = {0};
     struct procfs p;
     struct kinds k;
@@ -408,8 +407,12 @@ static void self(void **state)
     int local;
     (void)state;
 #ifdef __SANITIZE_ADDRESS__
-    skip(); /* its malloc is not glibc's */
+    print_message("skipped: the sanitizer's malloc is not glibc's\n");
+    skip();
 #endif
+    small = malloc(100);
+    large = malloc(3 << 20);
+    aligned = aligned_alloc(1 << 16, 1 << 21);
     memset(small, 1, 100);
     memset(large, 1, 100);
     memset(aligned, 1, 100);
